@@ -1,0 +1,64 @@
+# make demo     create .venv, install, fetch the default data set, run the main job
+# make test     create the same .venv if absent, lint, run the whole test suite
+# make lint     ruff, mypy, import-linter
+# make bench    run the scripts in benchmarks/, each prints a table
+# make clean    remove the environments, the caches and omicsfm-demo/
+#
+# PYTHON=... chooses the interpreter; each Python version has its own environment, so both stacks live side by side.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench clean
+
+# A pyenv shim may exist and not run: ask the interpreter itself.
+DEFAULT_PYTHON := $(shell if python3.11 -c '' >/dev/null 2>&1; then echo python3.11; else echo python3; fi)
+PYTHON ?= $(DEFAULT_PYTHON)
+minor = $(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+DEFAULT_MINOR := $(call minor,$(DEFAULT_PYTHON))
+MINOR := $(if $(filter $(PYTHON),$(DEFAULT_PYTHON)),$(DEFAULT_MINOR),$(call minor,$(PYTHON)))
+
+VENV := $(if $(filter $(MINOR),$(DEFAULT_MINOR)),.venv,.venv-$(MINOR))
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# No file for another Python version: its ranges come from pyproject.toml alone.
+CONSTRAINTS := $(if $(filter 3.11,$(MINOR)),constraints.txt,$(wildcard constraints-$(MINOR).txt))
+TORCH = $(or $(shell grep -s '^torch==' $(CONSTRAINTS) /dev/null | cut -d: -f2),torch)
+
+# The tests run in this many processes, one thread each (tests/conftest.py).
+WORKERS ?= 2
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+install: $(STAMP)
+
+# torch comes first and by its exact version, so that pip can take a CPU build of it that is at hand.
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@test -n "$(MINOR)" || { echo "make: '$(PYTHON)' does not run. Fix: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: Python 3.11 or newer is needed, $(PYTHON) is $(MINOR). Fix: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "make: installing into $(VENV); this takes a few minutes the first time"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -qq $(TORCH)
+	$(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/omicsfm demo --out omicsfm-demo
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+# One thread, so that the times of two methods compare.
+bench: $(STAMP)
+	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; OMP_NUM_THREADS=1 $(BIN)/python $$script; done
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .venv .venv-3.* omicsfm-demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,32 @@
+"""Progress bars: shown to a person at a terminal, silent everywhere else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def progress(iterable: Iterable[T], *, desc: str | None = None, total: int | None = None) -> Iterable[T]:
+    """Wrap an iterable in a progress bar on standard error.
+
+    Parameters
+    ----------
+    iterable
+        What is walked through, unchanged.
+    desc
+        Words before the bar.
+    total
+        Number of items, where ``len(iterable)`` cannot tell.
+
+    Returns
+    -------
+    The items in order; the bar is drawn only where standard error is a terminal.
+    """
+    if not sys.stderr.isatty():
+        return iterable
+    from tqdm.auto import tqdm  # tqdm.auto looks for notebooks: not at `import omicsfm`
+
+    return tqdm(iterable, desc=desc, total=total)
