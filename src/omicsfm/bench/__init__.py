@@ -1,0 +1,1 @@
+"""Benchmarks: statistics, cost and verdicts."""

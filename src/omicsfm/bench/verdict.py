@@ -1,0 +1,79 @@
+"""A comparison in words. That a method does not help, or loses, is said as plainly as that it wins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from omicsfm.bench.stats import Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a comparison says: `outcome` for machines, `text` for people."""
+
+    outcome: Literal["beats", "no evidence", "loses", "not compared"]
+    text: str
+
+
+def verdict(
+    comparison: Comparison,
+    *,
+    method: str,
+    baseline: str,
+    higher_is_better: bool,
+    metric: str | None = None,
+    cost_ratio: float | None = None,
+    p_adjusted: float | None = None,
+    alpha: float = 0.05,
+) -> Verdict:
+    """Say in words whether a method (the `a` of the comparison) beats its baseline (the `b`).
+
+    Parameters
+    ----------
+    comparison
+        From :func:`paired_bootstrap`.
+    method, baseline
+        Names of a and b.
+    higher_is_better
+        Direction of the metric. Differences in the text are gains: positive favours the method in either direction.
+    metric
+        Name of the metric, told in the text if given.
+    cost_ratio
+        Cost of the method over cost of the baseline; told unless None or NaN.
+    p_adjusted
+        p-value after :func:`holm`, used in place of the comparison's own.
+    alpha
+        Significance level.
+
+    Returns
+    -------
+    Verdict. What the interval does not speak about is said in the text.
+    """
+    p = comparison.p if p_adjusted is None else p_adjusted
+    of = "" if metric is None else f" in {metric}"
+    if np.isnan(p) or np.isnan(comparison.difference):
+        return Verdict("not compared", f"{method} and {baseline} cannot be compared{of}: {comparison.covers}")
+    sign = 1 if higher_is_better else -1
+    gain = sign * comparison.difference
+    low, high = sorted((sign * comparison.low, sign * comparison.high))
+    # Three decimals, or two significant digits where the whole interval is smaller than those would show.
+    largest = max(abs(gain), abs(low), abs(high))
+    decimals = 3 if largest >= 1e-3 or largest == 0 else int(1 - np.floor(np.log10(largest)))
+    size, ends = f"{abs(gain):.{decimals}f}", f"[{low:.{decimals}f}, {high:.{decimals}f}]"
+    cost = ""
+    if cost_ratio is not None and not np.isnan(cost_ratio):
+        cost = f" at {cost_ratio:,.0f}x its cost" if cost_ratio >= 10 else f" at {cost_ratio:.2g}x its cost"
+    limits = f" ({comparison.covers})" if comparison.few_units else ""
+    if p < alpha and gain > 0:
+        return Verdict("beats", f"{method} beats {baseline} by {size} {ends}{of}{cost}{limits}")
+    if p < alpha:
+        ends = f"[{-high:.{decimals}f}, {-low:.{decimals}f}]"
+        return Verdict("loses", f"{method} loses to {baseline} by {size} {ends}{of}{cost}: use {baseline}{limits}")
+    return Verdict(
+        "no evidence",
+        f"no evidence that {method} helps over {baseline}{of} (difference {gain:.{decimals}f}, interval {ends})"
+        f"{cost}: use {baseline}{limits}",
+    )
