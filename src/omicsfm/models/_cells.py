@@ -1,0 +1,49 @@
+"""Cells grouped by which modalities they were measured in, in blocks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from omicsfm.models._factor import Pattern
+from omicsfm.pp import Tokens
+
+BLOCK_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some cells of one pattern: their positions in obs, and in the rows of each modality."""
+
+    pattern: Pattern
+    obs: np.ndarray
+    rows: dict[str, np.ndarray]
+
+    def only(self, pattern: Pattern) -> Block:
+        """The same cells as if they had been measured in `pattern` alone."""
+        return Block(pattern, self.obs, {m: self.rows[m] for m in pattern})
+
+    def without(self, mod: str) -> Pattern:
+        """The pattern less one modality."""
+        return tuple(m for m in self.pattern if m != mod)
+
+
+def blocks(tokens: Tokens, *, obs: np.ndarray | None = None, n_rows: int = BLOCK_ROWS) -> Iterator[Block]:
+    """Walk through cells (all, or the positions `obs`) pattern by pattern; the pattern of a cell may be empty."""
+    mods = sorted(tokens.values)
+    row_of = {}
+    for mod in mods:
+        row_of[mod] = np.full(tokens.n_obs, -1, dtype=np.int64)
+        row_of[mod][tokens.rows[mod]] = np.arange(len(tokens.rows[mod]))
+    obs = np.arange(tokens.n_obs) if obs is None else obs
+    code = np.zeros(len(obs), dtype=np.int64)
+    for i, mod in enumerate(mods):
+        code += (row_of[mod][obs] >= 0).astype(np.int64) << i
+    for value in np.unique(code):
+        pattern = tuple(mod for i, mod in enumerate(mods) if value >> i & 1)
+        cells = obs[code == value]
+        for start in range(0, len(cells), n_rows):
+            part = cells[start : start + n_rows]
+            yield Block(pattern, part, {mod: row_of[mod][part] for mod in pattern})

@@ -1,0 +1,73 @@
+"""What an estimator can do, said by small protocols; and the one shape of an imputation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from mudata import MuData
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """Prediction of one modality for every cell asked about, on the recipe's scale.
+
+    Attributes
+    ----------
+    mean, sd, lower, upper : DataFrames (n_obs, n_vars), index the query's obs names, columns the training features.
+        ``lower`` and ``upper`` bound a split-conformal interval of the stated level.
+    level : nominal coverage of the interval.
+    transform : puts observed raw values, (n, n_vars) in the order of the columns, on the same scale (dense array).
+    """
+
+    mean: pd.DataFrame
+    sd: pd.DataFrame
+    lower: pd.DataFrame
+    upper: pd.DataFrame
+    level: float
+    transform: Callable[[Any], np.ndarray]
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """Gives a cell state for cells measured in any subset of modalities."""
+
+    def fit(self, mdata: MuData) -> Any:
+        """Learn from a MuData that satisfies the contract."""
+
+    def embed(self, mdata: MuData) -> np.ndarray:
+        """Give (n_obs, n_latent), rows in ``mdata.obs_names`` order."""
+
+
+@runtime_checkable
+class Imputes(Protocol):
+    """Predicts a modality that cells lack."""
+
+    def fit(self, mdata: MuData) -> Any:
+        """Learn from a MuData that satisfies the contract."""
+
+    def impute(self, mdata: MuData, modality: str) -> Imputation:
+        """Predict `modality` for every cell from its other modalities."""
+
+
+@runtime_checkable
+class Annotates(Protocol):
+    """Gives labels with calibrated confidence and an "unknown" option."""
+
+    def fit(self, mdata: MuData) -> Any:
+        """Learn from a MuData that satisfies the contract and has some labels."""
+
+    def annotate(self, mdata: MuData) -> pd.DataFrame:
+        """Give columns label, confidence, unknown; index ``mdata.obs_names``."""
+
+
+@runtime_checkable
+class Saves(Protocol):
+    """Writes itself to a directory that ``ofm.load`` reads."""
+
+    def save(self, path: str | Path) -> Path:
+        """Write the fitted model."""

@@ -1,0 +1,276 @@
+"""LinearMosaic: the closed-form model of cells measured in any subset of modalities."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from mudata import MuData
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from omicsfm import contract, hub
+from omicsfm._errors import InputError, OmicsfmWarning
+from omicsfm._progress import progress
+from omicsfm.models._cells import blocks
+from omicsfm.models._checks import check_query, check_training
+from omicsfm.models._crossfit import Features, fit_decoder
+from omicsfm.models._decoder import Decoder
+from omicsfm.models._labels import LabelHead
+from omicsfm.models._latent import Latent
+from omicsfm.models._protocols import Imputation
+from omicsfm.models._state import CellState
+from omicsfm.pp import Tokenizer, Tokens, dense_nan, vstack
+
+PROBE_ROWS = 8
+
+
+@hub.saveable
+class LinearMosaic(BaseEstimator):
+    """Probabilistic multi-view factor model on tokens, for cells that may lack any modality.
+
+    Tokens of each modality are aligned over batches within cell states, lifted by landmark features, and tied by
+    factor analysis with missing views (EM on moments: cost linear in cells). New cells, in any subset of the
+    modalities, are projected without refitting. Cells of one modality only take part in training.
+
+    Parameters
+    ----------
+    n_latent
+        Largest number of shared factors; those on which the data say nothing are dropped.
+    n_tokens
+        Tokens per modality.
+    n_landmarks
+        Landmarks per modality; 0 keeps the model strictly linear. Modalities with few cells use fewer, or none.
+    ridge
+        Prior noise as a share of a modality's variance.
+    level
+        Nominal coverage of imputation intervals.
+    seed
+        Seed of everything random; same seed, same bits.
+
+    Attributes
+    ----------
+    tokenizer_, latent_, state_, decoders_, labels_ : the fitted steps (`labels_` is None without labels).
+    n_shared_ : number of shared factors kept.
+
+    References
+    ----------
+    Bach & Jordan (2005), UC Berkeley TR 688 (probabilistic CCA); Rubin & Thayer (1982), Psychometrika 47:69 (EM for
+    factor analysis); Williams & Seeger (2001), NIPS (landmarks); Korsunsky et al. (2019), Nat. Methods 16:1289 (batch).
+    """
+
+    def __init__(
+        self,
+        n_latent: int = 30,
+        *,
+        n_tokens: int = 30,
+        n_landmarks: int = 100,
+        ridge: float = 0.1,
+        level: float = 0.9,
+        seed: int = 0,
+    ) -> None:
+        self.n_latent = n_latent
+        self.n_tokens = n_tokens
+        self.n_landmarks = n_landmarks
+        self.ridge = ridge
+        self.level = level
+        self.seed = seed
+
+    def fit(
+        self, mdata: MuData, *, tokenizer: Tokenizer | None = None, tokens: Tokens | None = None
+    ) -> LinearMosaic:
+        """Learn from raw counts.
+
+        Parameters
+        ----------
+        mdata
+            Satisfies the contract. Labels, where ``ofm.setup`` was given a label key, train `annotate`; NaN is
+            unlabelled.
+        tokenizer, tokens
+            A fitted tokenizer, and its tokens of exactly these cells, to save making them again; else made here.
+
+        Raises
+        ------
+        InputError
+            For a MuData that breaks the contract, fewer than two cells, or modalities that no cell links.
+        """
+        check_training(mdata)
+        if tokens is not None and tokenizer is None:
+            raise InputError("LinearMosaic.fit: tokens came without their tokenizer. Fix: pass tokenizer= as well.")
+        self.tokenizer_ = tokenizer or Tokenizer(self.n_tokens, seed=self.seed).fit(mdata)
+        tokens = tokens or self.tokenizer_.transform(mdata)
+        self.training_data_ = contract.fingerprint(mdata)
+        self.latent_ = Latent.fit(
+            tokens, n_latent=self.n_latent, n_landmarks=self.n_landmarks, ridge=self.ridge, seed=self.seed
+        )
+        self.n_shared_ = self.latent_.factors.n_latent
+        self.state_ = CellState.fit(self.latent_, tokens, self.tokenizer_.signal())
+        self.decoders_: dict[str, Decoder] = {}
+        if len(tokens.values) > 1:
+            for mod in progress(sorted(tokens.values), desc="decoders"):
+                self.decoders_[mod] = fit_decoder(
+                    self.latent_,
+                    tokens,
+                    mod,
+                    self._features(mdata, mod),
+                    ridge=self.ridge,
+                    level=self.level,
+                    seed=self.seed,
+                )
+        self.labels_ = self._fit_labels(mdata, tokens)
+        self.fit_metrics_ = {
+            "n_obs": tokens.n_obs,
+            "n_shared": self.n_shared_,
+            "log_likelihood_per_cell": self.latent_.factors.log_likelihood[-1],
+            "n_iter": len(self.latent_.factors.log_likelihood),
+        }
+        self.probe_ = {m: x[:PROBE_ROWS] for m, x in tokens.values.items()}
+        return self
+
+    def embed(self, mdata: MuData, *, return_sd: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Give the cell state of any cells, seen or new, measured in any subset of the modalities.
+
+        The state is the posterior mean of the shared factors. Where every training cell had a modality, its tokens
+        (batch-aligned; predicted from the factors for a query cell that lacks it) follow, so that what is private to
+        it is kept; the parts are scaled to comparable variance, weaker modalities less.
+
+        Returns
+        -------
+        float64 array (n_obs, n_latent), rows as ``mdata.obs_names``; with `return_sd` also the posterior sd.
+        """
+        tokens = self._tokens(mdata)
+        mean = np.zeros((tokens.n_obs, self.state_.n_out))
+        sd = np.zeros_like(mean)
+        for block in blocks(tokens):
+            mean[block.obs], sd[block.obs] = self.state_(self.latent_, tokens, block, pattern=block.pattern)
+        return (mean, sd) if return_sd else mean
+
+    def impute(self, mdata: MuData, modality: str) -> Imputation:
+        """Predict a modality of every cell from its other modalities.
+
+        A cell that has no other modality gets the mean over cells with its full spread, and a warning says how many.
+
+        Returns
+        -------
+        Imputation
+            Mean, sd and interval on the recipe's scale (``model.tokenizer_.recipes_[modality]``).
+        """
+        check_is_fitted(self, "latent_")
+        if modality not in self.decoders_:
+            raise InputError(
+                f"LinearMosaic.impute: cannot predict '{modality}'. Fix: choose one of "
+                f"{', '.join(self.decoders_) or '(none: the model was fitted on one modality)'}."
+            )
+        tokens = self._tokens(mdata)
+        decoder = self.decoders_[modality]
+        n_vars = len(decoder.mean)
+        mean, sd = np.zeros((tokens.n_obs, n_vars)), np.zeros((tokens.n_obs, n_vars))
+        blind = 0
+        for block in blocks(tokens, n_rows=2048):
+            pattern = block.without(modality)
+            blind += 0 if pattern else len(block.obs)
+            mean[block.obs], sd[block.obs] = decoder.predict(
+                *self.latent_.posterior(tokens, block, pattern=pattern)
+            )
+        if blind:
+            warnings.warn(
+                f"{blind} cells have no modality other than '{modality}': they get its mean and full spread",
+                OmicsfmWarning,
+                stacklevel=2,
+            )
+        half = sd * decoder.quantile_g
+        names = self.tokenizer_.var_names_[modality]
+
+        def frame(values: np.ndarray) -> pd.DataFrame:
+            return pd.DataFrame(values, index=mdata.obs_names, columns=names)
+
+        recipe = self.tokenizer_.recipes_[modality]
+        return Imputation(
+            mean=frame(mean),
+            sd=frame(sd),
+            lower=frame(mean - half),
+            upper=frame(mean + half),
+            level=self.level,
+            transform=lambda x: dense_nan(recipe.scale(x), None),
+        )
+
+    def annotate(self, mdata: MuData, *, min_confidence: float = 0.5) -> pd.DataFrame:
+        """Give labels with calibrated confidence.
+
+        Parameters
+        ----------
+        min_confidence
+            A cell below it is "unknown", as is one farther from its class than 99 % of the training cells.
+
+        Returns
+        -------
+        DataFrame
+            Index ``mdata.obs_names``; label, confidence (probability), unknown (bool), novelty (distance to the class
+            in units of its limit).
+        """
+        check_is_fitted(self, "latent_")
+        if self.labels_ is None:
+            raise InputError(
+                "LinearMosaic.annotate: the model was fitted without labels. Fix: "
+                "ofm.setup(mdata, label_key=...) before fit; cells without a label may be NaN."
+            )
+        out = self.labels_.predict(np.asarray(self.embed(mdata)), min_confidence=min_confidence)
+        return out.set_axis(mdata.obs_names, axis=0)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the fitted model to a folder that ``ofm.load`` reads; no pickle, checked on load."""
+        check_is_fitted(self, "latent_")
+        return hub.save(
+            self,
+            path,
+            overwrite=overwrite,
+            extra={
+                "training_data": self.training_data_,
+                "features": self.tokenizer_.var_names_,
+                "seed": self.seed,
+                "metrics": self.fit_metrics_,
+            },
+            probe=(self.probe_, self._probe_output(self.probe_)),
+        )
+
+    def _tokens(self, mdata: MuData) -> Tokens:
+        check_is_fitted(self, "latent_")
+        return self.tokenizer_.transform(check_query(mdata, self.tokenizer_))
+
+    def _probe_output(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        n = {m: len(x) for m, x in inputs.items()}
+        tokens = Tokens(
+            values=inputs,
+            rows={m: np.arange(k) for m, k in n.items()},
+            obs_names=pd.RangeIndex(max(n.values())),
+            batch=np.full(max(n.values()), "all"),
+        )
+        out = np.zeros((tokens.n_obs, self.state_.n_out))
+        for block in blocks(tokens):
+            out[block.obs] = self.state_(self.latent_, tokens, block, pattern=block.pattern)[0]
+        return out
+
+    def _features(self, mdata: MuData, mod: str) -> Features:
+        """Features of cells by position in obs; scaled once."""
+        scaled = vstack([block for _, block in self.tokenizer_.scaled(mdata, mod)])
+        row_of = np.full(mdata.n_obs, -1, dtype=np.int64)
+        row_of[contract.rows(mdata, mod)] = np.arange(scaled.shape[0])
+        return lambda obs: scaled[row_of[obs]]
+
+    def _fit_labels(self, mdata: MuData, tokens: Tokens) -> LabelHead | None:
+        """Train on every labelled cell as it is, and once with each of its modalities alone, as queries may be."""
+        if contract.keys(mdata).label is None:
+            return None
+        label = contract.labels(mdata).to_numpy()
+        known = np.flatnonzero(pd.notna(label))
+        if len(known) == 0:
+            return None
+        z, y, cell = [], [], []
+        for block in blocks(tokens, obs=known):
+            for pattern in {block.pattern, *((m,) for m in block.pattern)}:
+                z.append(self.state_(self.latent_, tokens, block, pattern=pattern)[0])
+                y.append(label[block.obs])
+                cell.append(block.obs)
+        return LabelHead.fit(np.vstack(z), np.concatenate(y), np.concatenate(cell), seed=self.seed)
