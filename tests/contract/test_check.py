@@ -319,3 +319,12 @@ def test_a_problem_deep_in_a_backed_matrix_is_found(good, tmp_path, monkeypatch)
     assert {(v.modality, v.key) for v in report.violations} == {("rna", "X"), ("protein", "X")}
     assert "0.5" in str(report)
     assert "-1" in str(report)
+
+
+def test_recipes_given_to_check_beat_those_recorded(good):
+    ofm.setup(good)
+    good.mod["protein"].X = good.mod["protein"].X.toarray() - 0.5
+    assert "fractions" in _one(contract.check(good), "protein", "X").found
+    assert contract.check(good, modalities={"protein": "continuous"}).ok
+    assert "no modality 'x'" in str(contract.check(good, modalities={"protein": "continuous", "x": "rna"}))
+    assert contract.recipe_of(good, "protein") == "protein"  # nothing was written down

@@ -1,9 +1,50 @@
-"""Estimators under one contract: fit, embed, impute, annotate, save."""
+"""Estimators under one contract: fit, embed, impute, annotate, save; baselines beside the models."""
 
 from __future__ import annotations
 
 from omicsfm.hub import load
+from omicsfm.models import external
 from omicsfm.models._protocols import Annotates, Embeds, Imputation, Imputes, Saves
+from omicsfm.models._registry import MODELS, create
+from omicsfm.models.baselines import (
+    CCA,
+    WNN,
+    Chance,
+    ConcatPCA,
+    KernelRidgeImputer,
+    KNNImputer,
+    KNNLabels,
+    LogisticLabels,
+    MajorityClass,
+    MeanImputer,
+    MeanKNNRidge,
+    ModalityPCA,
+    RidgeImputer,
+)
 from omicsfm.models.linear_mosaic import LinearMosaic
 
-__all__ = ["Annotates", "Embeds", "Imputation", "Imputes", "LinearMosaic", "Saves", "load"]
+__all__ = [
+    "CCA",
+    "MODELS",
+    "WNN",
+    "Annotates",
+    "Chance",
+    "ConcatPCA",
+    "Embeds",
+    "Imputation",
+    "Imputes",
+    "KNNImputer",
+    "KNNLabels",
+    "KernelRidgeImputer",
+    "LinearMosaic",
+    "LogisticLabels",
+    "MajorityClass",
+    "MeanImputer",
+    "MeanKNNRidge",
+    "ModalityPCA",
+    "RidgeImputer",
+    "Saves",
+    "create",
+    "external",
+    "load",
+]

@@ -22,11 +22,11 @@ class Block:
     rows: dict[str, np.ndarray]
 
     def only(self, pattern: Pattern) -> Block:
-        """The same cells as if they had been measured in `pattern` alone."""
+        """Give the same cells as if they had been measured in `pattern` alone."""
         return Block(pattern, self.obs, {m: self.rows[m] for m in pattern})
 
     def without(self, mod: str) -> Pattern:
-        """The pattern less one modality."""
+        """Give the pattern less one modality."""
         return tuple(m for m in self.pattern if m != mod)
 
 

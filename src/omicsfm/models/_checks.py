@@ -85,6 +85,8 @@ def check_query(mdata: MuData, tokenizer: Tokenizer) -> MuData:
 
     A query needs no ``ofm.setup``: its modalities are read by the recipes that the model learnt.
     """
+    if isinstance(mdata, MuData) and any(adata.n_obs == 0 for adata in mdata.mod.values()) and mdata.n_obs:
+        mdata = contract.subset(mdata, np.ones(mdata.n_obs, dtype=bool))  # a view that emptied a modality
     recipes = {mod: kind for mod, kind in tokenizer.recipe_names().items() if mod in getattr(mdata, "mod", {})}
     contract.check(mdata, modalities=recipes).raise_for_errors()
     return mdata

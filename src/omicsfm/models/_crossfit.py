@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ MAX_VALUES = 20_000_000  # calibration cells x features held in memory: fewer ce
 N_FOLDS = 5
 CELLS_PER_STATE = 40
 MAX_STATES = 15
+SLOPE_SPREAD = 0.3  # how far the slopes of single features may stray from the common one
 BLOCK_ROWS = 2048  # features are dense here
 
 Features = Callable[[np.ndarray], Any]  # positions in obs -> rows on the recipe's scale
@@ -55,13 +57,49 @@ def fit_decoder(
     width = float(found.inertia_ / len(z_nk)) or 1.0
     by_batch = len(np.unique(tokens.batch[paired])) > 1 and not _only_in_one_batch(tokens, features, paired)
     folds = list(_folds(tokens.batch[paired] if by_batch else None, len(paired), rng))
-    ratio = _held_out(latent, tokens, mod, features, paired, has, folds, ridge=ridge, rng=rng)
+    held_out = _held_out(latent, tokens, mod, features, paired, has, folds, ridge=ridge, rng=rng)
+    slope_g = held_out.slope()
     weight = soft_states(z_nk, found.cluster_centers_, width)
-    spread, quantile = calibrate(ratio[order], weight, level)
+    spread, quantile = calibrate(held_out.ratio(slope_g)[order], weight, level)
     if not by_batch:
         # No held-out batch in the calibration: what a new batch may shift is added from the batches that have `mod`.
         spread = spread * (1 + _batch_shift(latent, tokens, features, np.flatnonzero(has), (mean, loading, noise)))
+    loading = loading * slope_g[:, None]
     return Decoder(mean, loading, noise, found.cluster_centers_, width, spread, quantile, len(paired))
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """What cells of every fold were, and what was predicted for them without them; rows as the calibration cells.
+
+    `deviation_ng` and `predicted_ng` are differences from the mean of the other folds (NaN: not measured); of each
+    block of cells, `explained_bg` is the variance that their posterior of z leaves open, `noise_bg` that beyond z.
+    """
+
+    deviation_ng: np.ndarray
+    predicted_ng: np.ndarray
+    explained_bg: np.ndarray
+    noise_bg: np.ndarray
+    block_n: np.ndarray
+
+    def slope(self) -> np.ndarray:
+        """Share (g,), 0 to 1, of the predicted differences between cells that held-out cells bear out.
+
+        The slope of truth on prediction, one for all features, from which a feature departs as far as its own cells
+        say (a normal prior on slopes). In small data it keeps the model from promising more than it can hold.
+        """
+        seen = ~np.isnan(self.deviation_ng)
+        predicted = np.where(seen, self.predicted_ng, 0.0) / np.sqrt(self.noise_bg[self.block_n])
+        truth = np.where(seen, self.deviation_ng, 0.0) / np.sqrt(self.noise_bg[self.block_n])
+        product_g, square_g = (predicted * truth).sum(axis=0), (predicted**2).sum(axis=0)
+        overall = np.clip(product_g.sum() / max(square_g.sum(), 1e-12), 0, 1)
+        prior = 1 / SLOPE_SPREAD**2
+        return np.clip((product_g + prior * overall) / (square_g + prior), 0, 1)
+
+    def ratio(self, slope_g: np.ndarray) -> np.ndarray:
+        """Residual / model sd with the predictions scaled by `slope_g`."""
+        sd_bg = np.sqrt(slope_g**2 * self.explained_bg + self.noise_bg)
+        return (self.deviation_ng - slope_g * self.predicted_ng) / sd_bg[self.block_n]
 
 
 def _regress(
@@ -107,7 +145,10 @@ def _batch_shift(
     seen = count > 1
     n_batches = seen.sum(axis=0)
     value = np.where(seen, total / np.maximum(count, 1), np.nan)
-    between = np.nanvar(value, axis=0, ddof=1) - noise[several] * np.where(seen, 1 / np.maximum(count, 1), 0).sum(axis=0) / n_batches
+    between = (
+        np.nanvar(value, axis=0, ddof=1)
+        - noise[several] * np.where(seen, 1 / np.maximum(count, 1), 0).sum(axis=0) / n_batches
+    )
     share = np.maximum(between / noise[several], 0)
     return float(np.mean(share * (1 + 1 / n_batches)))
 
@@ -132,13 +173,18 @@ def _held_out(
     *,
     ridge: float,
     rng: np.random.Generator,
-) -> np.ndarray:
-    """Residual / model sd of every paired cell, predicted without it and without its `mod`; rows as `paired`."""
-    ratio: np.ndarray | None = None
+) -> _HeldOut:
+    """Predict every paired cell without it and without its `mod`."""
     # What a fold is held out from: the calibration cells and as many of the rest, so that cost stays bounded.
     rest = np.setdiff1d(np.arange(tokens.n_obs), paired, assume_unique=True)
     rest = np.sort(rng.permutation(rest)[: 2 * MAX_CALIBRATION])
     everything = latent.moments(tokens, np.union1d(paired, rest))
+    rows: list[np.ndarray] = []
+    truth: list[np.ndarray] = []
+    predicted: list[np.ndarray] = []
+    explained: list[np.ndarray] = []
+    noises: list[np.ndarray] = []
+    block_of: list[np.ndarray] = []
     for held in folds:
         held_obs = paired[held]
         left = everything.merge(latent.moments(tokens, held_obs), sign=-1)
@@ -148,14 +194,20 @@ def _held_out(
         for block in blocks(tokens, obs=held_obs, n_rows=BLOCK_ROWS):
             z, covariance = latent.posterior(tokens, block, pattern=block.without(mod), factors=factors)
             x_ng = features(block.obs)
-            x_ng = x_ng.toarray() if sparse.issparse(x_ng) else x_ng
-            if ratio is None:
-                ratio = np.full((len(paired), x_ng.shape[1]), np.nan)
-            sd_g = np.sqrt(model_variance(loading, noise, covariance))
-            ratio[np.searchsorted(paired, block.obs)] = (x_ng - z @ loading.T - mean) / sd_g
-    if ratio is None:
-        raise ValueError("no cells to calibrate on")
-    return ratio
+            rows.append(np.searchsorted(paired, block.obs))
+            truth.append((x_ng.toarray() if sparse.issparse(x_ng) else x_ng) - mean)
+            predicted.append(z @ loading.T)
+            block_of.append(np.full(len(block.obs), len(noises)))
+            explained.append(model_variance(loading, np.zeros_like(noise), covariance))
+            noises.append(noise)
+    order = np.argsort(np.concatenate(rows))
+    return _HeldOut(
+        np.vstack(truth)[order],
+        np.vstack(predicted)[order],
+        np.array(explained),
+        np.array(noises),
+        np.concatenate(block_of)[order],
+    )
 
 
 def _folds(batch: np.ndarray | None, n: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+from scipy import sparse, stats
 
 from omicsfm import hub
 from omicsfm.models._landmarks import squared_distance
@@ -118,9 +118,7 @@ def soft_states(z_nk: np.ndarray, centre_ck: np.ndarray, width: float) -> np.nda
     return weight / weight.sum(axis=1, keepdims=True)
 
 
-def calibrate(
-    ratio_ng: np.ndarray, weight_nc: np.ndarray, level: float
-) -> tuple[np.ndarray, np.ndarray]:
+def calibrate(ratio_ng: np.ndarray, weight_nc: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Turn held-out residuals into a spread per state and a conformal multiplier per feature.
 
     Parameters
@@ -144,6 +142,9 @@ def calibrate(
     square = np.where(seen, ratio_ng, 0.0) ** 2
     n_g = np.maximum(seen.sum(axis=0), 1)
     overall_g = np.maximum(square.sum(axis=0) / n_g, 1e-12)
+    # A feature that no calibration cell has (the panel of an unpaired batch) is as uncertain as the others are.
+    blank_g = ~seen.any(axis=0)
+    overall_g[blank_g] = overall_g[~blank_g].mean() if not blank_g.all() else 1.0
     count_cg = weight_nc.T @ seen
     spread_cg = (weight_nc.T @ square + SHRINK_CELLS * overall_g) / (count_cg + SHRINK_CELLS)
     score = np.abs(ratio_ng) / np.sqrt(weight_nc @ spread_cg)
@@ -152,4 +153,5 @@ def calibrate(
         s = np.sort(score[seen[:, g], g])
         rank = int(np.ceil((len(s) + 1) * level))
         quantile_g[g] = s[min(rank, len(s)) - 1] if len(s) else np.nan
+    quantile_g[blank_g] = np.median(quantile_g[~blank_g]) if not blank_g.all() else stats.norm.ppf((1 + level) / 2)
     return spread_cg, quantile_g

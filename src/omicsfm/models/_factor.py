@@ -117,7 +117,13 @@ def pooled(moments: Moments) -> tuple[dict[str, np.ndarray], dict[str, np.ndarra
 
 
 def fit_factors(
-    moments: Moments, *, n_latent: int, ridge: float, max_iter: int = 50, tol: float = 1e-4, start: FactorModel | None = None
+    moments: Moments,
+    *,
+    n_latent: int,
+    ridge: float,
+    max_iter: int = 50,
+    tol: float = 1e-4,
+    start: FactorModel | None = None,
 ) -> FactorModel:
     """Maximise the penalised likelihood by EM (each iteration costs O(d^3), whatever the number of cells).
 
@@ -198,9 +204,10 @@ def _em_step(model: FactorModel, moments: Moments, prior: dict[str, float]) -> t
     k = model.n_latent
     views = list(model.loading)
     total_n, z_sum, z_square, objective = 0, np.zeros(k), np.zeros((k, k)), 0.0
-    stats = {
-        m: [0, np.zeros((k + 1, k + 1)), np.zeros((len(model.mean[m]), k + 1)), np.zeros_like(model.noise[m])] for m in views
-    }
+    count = dict.fromkeys(views, 0)
+    zz_of = {m: np.zeros((k + 1, k + 1)) for m in views}
+    xz_of = {m: np.zeros((len(model.mean[m]), k + 1)) for m in views}
+    xx_of = {m: np.zeros_like(model.noise[m]) for m in views}
     for pattern, (n, s_d, s_dd) in moments.by_pattern.items():
         gain, _, covariance = model.posterior(pattern)
         mu = np.concatenate([model.mean[m] for m in pattern])
@@ -213,21 +220,20 @@ def _em_step(model: FactorModel, moments: Moments, prior: dict[str, float]) -> t
         augmented = np.block([[zz, z_d[:, None]], [z_d[None], np.array([[float(n)]])]])
         total_n, z_sum, z_square = total_n + n, z_sum + z_d, z_square + zz
         for m, span in moments.spans(pattern).items():
-            stats[m][0] += n
-            stats[m][1] += augmented
-            stats[m][2] += np.hstack([xz[span], centred_d[span, None]])
-            stats[m][3] += centred_dd[span, span]
+            count[m] += n
+            zz_of[m] += augmented
+            xz_of[m] += np.hstack([xz[span], centred_d[span, None]])
+            xx_of[m] += centred_dd[span, span]
     z_mean = z_sum / total_n
     root = np.linalg.cholesky(z_square / total_n - np.outer(z_mean, z_mean) + 1e-9 * np.eye(k))
     mean, loading, noise = {}, {}, {}
     for m in views:
-        n, zz, xz, xx = stats[m]
-        coefficient = linalg.solve(zz + 1e-9 * np.eye(k + 1), xz.T, assume_a="pos").T
-        residual = (xx - coefficient @ xz.T) / n
-        noise[m] = (residual + residual.T) / 2 + (prior[m] + 1e-10) * np.eye(len(xx))
+        coefficient = linalg.solve(zz_of[m] + 1e-9 * np.eye(k + 1), xz_of[m].T, assume_a="pos").T
+        residual = (xx_of[m] - coefficient @ xz_of[m].T) / count[m]
+        noise[m] = (residual + residual.T) / 2 + (prior[m] + 1e-10) * np.eye(len(residual))
         mean[m] = model.mean[m] + coefficient[:, k] + coefficient[:, :k] @ z_mean
         loading[m] = coefficient[:, :k] @ root
-        objective -= 0.5 * n * prior[m] * np.trace(linalg.inv(model.noise[m]))
+        objective -= 0.5 * count[m] * prior[m] * np.trace(linalg.inv(model.noise[m]))
     return FactorModel(mean, loading, noise, []), objective / total_n
 
 

@@ -50,7 +50,9 @@ class LabelHead:
         centre = np.array([z_nk[code == c].mean(axis=0) for c in range(len(names))])
         residual = z_nk - centre[code]
         scatter = residual.T @ residual / len(z_nk)
-        precision = np.linalg.inv(scatter + 0.05 * np.trace(scatter) / len(scatter) * np.eye(len(scatter)) + 1e-9 * np.eye(len(scatter)))
+        precision = np.linalg.inv(
+            scatter + 0.05 * np.trace(scatter) / len(scatter) * np.eye(len(scatter)) + 1e-9 * np.eye(len(scatter))
+        )
         distance = np.sqrt(np.einsum("nk,kl,nl->n", residual, precision, residual))
         far = np.array([np.quantile(distance[code == c], 0.99) for c in range(len(names))])
         if len(names) == 1:

@@ -1,4 +1,4 @@
-"""Landmark features: tokens lifted so that a linear model on them can bend (Nystroem approximation of an RBF kernel)."""
+"""Landmark features: tokens lifted so that a linear model on them can bend (Nystroem approximation of a kernel)."""
 
 from __future__ import annotations
 

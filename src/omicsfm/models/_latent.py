@@ -15,6 +15,7 @@ from omicsfm.pp import Tokens
 
 MIN_RELIABILITY = 0.05
 CELLS_PER_LANDMARK = 5
+RARE_CELLS = 2000  # cells of a modality that landmarks are placed by, at least, where there are as many
 MIN_LANDMARKS = 40  # with fewer the kernel is cruder than the tokens themselves
 
 
@@ -74,10 +75,15 @@ class Latent:
 
 
 def _sample_aligned(aligner: BatchAligner, tokens: Tokens, seed: int) -> dict[str, np.ndarray]:
-    """Aligned tokens of at most 20,000 cells, by modality."""
-    sample = np.sort(np.random.default_rng(seed).permutation(tokens.n_obs)[:20_000])
+    """Aligned tokens by modality, of a sample of cells in which every modality has enough."""
+    sample = np.random.default_rng(seed).permutation(tokens.n_obs)[:20_000]
+    inside = np.zeros(tokens.n_obs, dtype=bool)
+    inside[sample] = True
+    for rows in tokens.rows.values():  # of a rare modality the sample may hold a few cells or none
+        short = max(0, min(len(rows), RARE_CELLS) - int(inside[rows].sum()))
+        inside[rows[~inside[rows]][:short]] = True
     out: dict[str, list[np.ndarray]] = {m: [] for m in tokens.values}
-    for block in blocks(tokens, obs=sample):
+    for block in blocks(tokens, obs=np.flatnonzero(inside)):
         for m, x in aligner(tokens, block).items():
             out[m].append(x)
     return {m: np.vstack(parts) for m, parts in out.items()}

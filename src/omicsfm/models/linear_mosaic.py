@@ -78,9 +78,7 @@ class LinearMosaic(BaseEstimator):
         self.level = level
         self.seed = seed
 
-    def fit(
-        self, mdata: MuData, *, tokenizer: Tokenizer | None = None, tokens: Tokens | None = None
-    ) -> LinearMosaic:
+    def fit(self, mdata: MuData, *, tokenizer: Tokenizer | None = None, tokens: Tokens | None = None) -> LinearMosaic:
         """Learn from raw counts.
 
         Parameters
@@ -171,9 +169,7 @@ class LinearMosaic(BaseEstimator):
         for block in blocks(tokens, n_rows=2048):
             pattern = block.without(modality)
             blind += 0 if pattern else len(block.obs)
-            mean[block.obs], sd[block.obs] = decoder.predict(
-                *self.latent_.posterior(tokens, block, pattern=pattern)
-            )
+            mean[block.obs], sd[block.obs] = decoder.predict(*self.latent_.posterior(tokens, block, pattern=pattern))
         if blind:
             warnings.warn(
                 f"{blind} cells have no modality other than '{modality}': they get its mean and full spread",

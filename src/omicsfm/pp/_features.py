@@ -20,7 +20,11 @@ class BatchMoments:
             part = x_ng[np.flatnonzero(batch_n == batch)]
             if sparse.issparse(part):
                 n_g = np.full(part.shape[1], float(part.shape[0]))
-                moments = [n_g, np.asarray(part.sum(axis=0)).ravel(), np.asarray(part.multiply(part).sum(axis=0)).ravel()]
+                moments = [
+                    n_g,
+                    np.asarray(part.sum(axis=0)).ravel(),
+                    np.asarray(part.multiply(part).sum(axis=0)).ravel(),
+                ]
             else:
                 seen = ~np.isnan(part)
                 value = np.where(seen, part, 0.0)

@@ -51,11 +51,12 @@ class MaskedSVD(BaseEstimator):
             variance = s**2 / max(n - 1, 1)
             rank = max(1, int((variance[:k] > variance[0] * 1e-10).sum()))
             self.components_, self.variance_, self.n_obs_ = vt[:rank], variance[:rank], n
-            self.noise_ = float(variance[rank:].sum() / max(n_vars - rank, 1)) or 1e-8
+            # With as many components as cells nothing is left over; a cell with few features still needs some noise.
+            self.noise_ = max(float(variance[rank:].sum() / max(n_vars - rank, 1)), 1e-8 * float(variance[0])) or 1e-8
             if not missing.any():
                 break
             new = np.where(missing, self.transform(x_ng) @ self.components_ + self.mean_, x_ng)
-            change = np.linalg.norm(new - filled) / max(np.linalg.norm(filled - self.mean_), 1e-12)
+            change = np.linalg.norm(new - filled) / max(float(np.linalg.norm(filled - self.mean_)), 1e-12)
             filled = new
             if change < self.tol:
                 break
@@ -72,6 +73,6 @@ class MaskedSVD(BaseEstimator):
         for i, pattern in enumerate(patterns):
             rows = which.ravel() == i
             v_kg = self.components_[:, pattern]
-            gram = v_kg @ v_kg.T + np.diag(self.noise_ / self.variance_)
+            gram = v_kg @ v_kg.T + np.diag(self.noise_ / np.maximum(self.variance_, 1e-12 * self.noise_))
             out[rows] = (x_ng[np.ix_(rows, pattern)] - self.mean_[pattern]) @ np.linalg.solve(gram, v_kg).T
         return out

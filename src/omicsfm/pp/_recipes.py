@@ -91,7 +91,10 @@ class ATAC(Recipe):
 
     def update(self, x_ng: Matrix, measured_ng: Mask = None) -> None:
         """Count the cells in which each region is open."""
-        open_g = np.asarray((sparse.csr_matrix(x_ng) > 0).sum(axis=0)).ravel().astype(np.float64)
+        is_open = sparse.csr_matrix(x_ng) > 0
+        if measured_ng is not None:
+            is_open = is_open.multiply(measured_ng)
+        open_g = np.asarray(is_open.sum(axis=0)).ravel().astype(np.float64)
         seen_g = np.full(x_ng.shape[1], float(x_ng.shape[0])) if measured_ng is None else measured_ng.sum(axis=0)
         self._open = getattr(self, "_open", 0.0) + open_g
         self._seen = getattr(self, "_seen", 0.0) + seen_g

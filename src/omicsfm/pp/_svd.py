@@ -27,12 +27,19 @@ class _Gram:
 
     def update(self, x_ng: Matrix) -> None:
         self.n += x_ng.shape[0]
-        self.sum_g += np.asarray(x_ng.sum(axis=0), dtype=np.float64).ravel()
+        self.sum_g += _column_sums(x_ng)
         self.y_gl += np.asarray(x_ng.T @ (x_ng @ self.q_gl))
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         mean_g = self.sum_g / self.n
         return self.y_gl - self.n * np.outer(mean_g, mean_g @ self.q_gl), mean_g
+
+
+def _column_sums(x_ng: Matrix) -> np.ndarray:
+    """Column sums in double precision: of float32, SciPy and NumPy add thousands of rows in single precision."""
+    if sparse.issparse(x_ng):
+        return np.asarray(np.ones(x_ng.shape[0]) @ x_ng).ravel()
+    return x_ng.sum(axis=0, dtype=np.float64)
 
 
 def _orthonormal(a_gl: np.ndarray) -> np.ndarray:
@@ -79,6 +86,12 @@ class SparseSVD(BaseEstimator):
     Halko, Martinsson & Tropp (2011), SIAM Review 53:217, Algorithm 4.4 and section 5.5 (Nystroem form).
     """
 
+    components_: np.ndarray
+    mean_: np.ndarray
+    variance_: np.ndarray
+    n_obs_: int
+    _merged: tuple[np.ndarray, np.ndarray]
+
     def __init__(self, n_components: int = 30, *, n_iter: int = 10, seed: int = 0) -> None:
         self.n_components = n_components
         self.n_iter = n_iter
@@ -112,13 +125,13 @@ class SparseSVD(BaseEstimator):
     def partial_fit(self, x_ng: Matrix) -> SparseSVD:
         """Merge one more row block into the fit (one pass; Ross et al. 2008, with a randomised inner step)."""
         n_new, n_vars = x_ng.shape
-        mean_new = np.asarray(x_ng.mean(axis=0), dtype=np.float64).ravel()
+        mean_new = _column_sums(x_ng) / n_new
         q_gl = self._start(n_vars, _ONE_PASS_EXTRA)
         if hasattr(self, "_merged"):
             basis_lg, value_l = self._merged
             if n_vars != basis_lg.shape[1]:
                 raise InputError(
-                    f"SparseSVD.partial_fit: blocks must have the same features, found {basis_lg.shape[1]} then {n_vars}."
+                    f"SparseSVD.partial_fit: blocks must share their features, found {basis_lg.shape[1]} then {n_vars}."
                 )
             q_gl = _orthonormal(np.hstack([basis_lg.T, q_gl])[:, : q_gl.shape[1] + 10])
             n_old, mean_old = self.n_obs_, self.mean_
@@ -171,8 +184,9 @@ class SparseSVD(BaseEstimator):
 
 
 def dense_nan(x_ng: Matrix, measured_ng: np.ndarray | None) -> np.ndarray:
-    """Give a dense copy with NaN where a feature was not measured."""
-    out = x_ng.toarray() if sparse.issparse(x_ng) else np.array(x_ng, dtype=np.float64)
+    """Give a dense float64 copy with NaN where a feature was not measured."""
+    # In double precision and by rows, whatever the storage: the same values then give the same bits.
+    out = np.array(x_ng.toarray() if sparse.issparse(x_ng) else x_ng, dtype=np.float64, order="C")
     if measured_ng is not None:
         out[~measured_ng] = np.nan
     return out

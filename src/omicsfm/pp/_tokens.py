@@ -130,7 +130,9 @@ class Tokenizer(BaseEstimator):
             )
         if unknown:
             warnings.warn(
-                f"modalities the model was not fitted on are left out: {', '.join(unknown)}", OmicsfmWarning, stacklevel=2
+                f"modalities the model was not fitted on are left out: {', '.join(unknown)}",
+                OmicsfmWarning,
+                stacklevel=2,
             )
         values = {}
         for mod in known:
@@ -201,17 +203,24 @@ class Tokenizer(BaseEstimator):
 
 
 def vstack(parts: list[Matrix]) -> Matrix:
-    """Stack row blocks, all sparse or all dense."""
-    return sparse.vstack(parts).tocsr() if sparse.issparse(parts[0]) else np.vstack(parts)
+    """Stack row blocks; dense where one of them is (a block of cells with a panel holds NaN)."""
+    if all(sparse.issparse(part) for part in parts):
+        return sparse.vstack(parts).tocsr()
+    return np.vstack([dense_nan(part, None) if sparse.issparse(part) else part for part in parts])
 
 
 def _project(svd: SparseSVD | MaskedSVD, x_ng: Matrix, measured_ng: np.ndarray | None) -> np.ndarray:
     if isinstance(svd, MaskedSVD):
         return svd.transform(dense_nan(x_ng, measured_ng))
-    if measured_ng is None or measured_ng.all():
+    whole = np.ones(x_ng.shape[0], dtype=bool) if measured_ng is None else measured_ng.all(axis=1)
+    if whole.all():
         return svd.transform(x_ng)
     # A query without some features is projected as a panel: least squares on those it has, shrunk by the spectrum.
     panel = MaskedSVD()
     panel.components_, panel.mean_, panel.variance_ = svd.components_, svd.mean_, svd.variance_
     panel.noise_ = float(svd.variance_[-1])
-    return panel.transform(dense_nan(x_ng, measured_ng))
+    out = np.empty((x_ng.shape[0], len(svd.components_)))
+    # Cell by cell, so that a whole cell does not depend on which others stand in its block.
+    out[whole] = svd.transform(x_ng[whole])
+    out[~whole] = panel.transform(dense_nan(x_ng[~whole], None if measured_ng is None else measured_ng[~whole]))
+    return out

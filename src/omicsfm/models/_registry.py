@@ -1,0 +1,95 @@
+"""Every model there is, by name: ours, and those that other packages announce."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from omicsfm._errors import InputError
+from omicsfm.models.baselines import (
+    CCA,
+    WNN,
+    Chance,
+    ConcatPCA,
+    KernelRidgeImputer,
+    KNNImputer,
+    KNNLabels,
+    LogisticLabels,
+    MajorityClass,
+    MeanImputer,
+    MeanKNNRidge,
+    ModalityPCA,
+    RidgeImputer,
+)
+from omicsfm.models.external import MOFA
+from omicsfm.models.linear_mosaic import LinearMosaic
+
+GROUP = "omicsfm.models"  # of entry points: name = "package.module:Factory"
+
+Factory = Callable[..., Any]
+
+_OURS: dict[str, Factory] = {
+    "CCA": CCA,
+    "Chance": Chance,
+    "ConcatPCA": ConcatPCA,
+    "KNNImputer": KNNImputer,
+    "KNNLabels": KNNLabels,
+    "KernelRidgeImputer": KernelRidgeImputer,
+    "LinearMosaic": LinearMosaic,
+    "LogisticLabels": LogisticLabels,
+    "MOFA": MOFA,
+    "MajorityClass": MajorityClass,
+    "MeanImputer": MeanImputer,
+    "MeanKNNRidge": MeanKNNRidge,
+    "ModalityPCA": ModalityPCA,
+    "RidgeImputer": RidgeImputer,
+    "WNN": WNN,
+}
+
+
+class _Models(Mapping[str, Factory]):
+    """Name -> what makes the estimator. Code of another package is imported when its model is asked for, not before."""
+
+    def __getitem__(self, name: str) -> Factory:
+        return _OURS[name] if name in _OURS else _theirs()[name].load()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*_OURS, *_theirs()}))
+
+    def __len__(self) -> int:
+        return len({*_OURS, *_theirs()})
+
+    def __contains__(self, name: object) -> bool:  # without importing anything, unlike Mapping's own
+        return name in _OURS or name in _theirs()
+
+
+def _theirs() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in _OURS}
+
+
+MODELS: Mapping[str, Factory] = _Models()
+
+
+def create(name: str, **params: Any) -> Any:
+    """Make an estimator by its registered name.
+
+    Parameters
+    ----------
+    name
+        One of `MODELS`: ours, or an entry point of the group ``omicsfm.models``.
+    **params
+        Its parameters.
+
+    Returns
+    -------
+    The estimator, not fitted.
+
+    Raises
+    ------
+    InputError
+        If there is no such model.
+    """
+    if name not in MODELS:
+        raise InputError(f"models.create: there is no model '{name}'. Fix: choose one of {', '.join(MODELS)}.")
+    return MODELS[name](**params)
