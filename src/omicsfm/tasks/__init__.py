@@ -1,0 +1,10 @@
+"""Questions asked of a data set, one file each: how it is split, what is hidden, how answers are scored."""
+
+from __future__ import annotations
+
+from omicsfm.tasks._task import Finding, Scores, Split, Task
+from omicsfm.tasks.annotation import Annotation
+from omicsfm.tasks.imputation import Imputation
+from omicsfm.tasks.integration import CellState, MosaicIntegration
+
+__all__ = ["Annotation", "CellState", "Finding", "Imputation", "MosaicIntegration", "Scores", "Split", "Task"]
