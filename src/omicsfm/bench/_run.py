@@ -37,6 +37,7 @@ def run(
     *,
     methods: Sequence[str] | None = None,
     seeds: Iterable[int] = SEEDS,
+    energy: bool = False,
 ) -> Results:
     """Ask every question of a suite of every method, and write what was found.
 
@@ -50,6 +51,8 @@ def run(
         Only these methods (registered names); the model on trial of each question is always among them.
     seeds
         One fit per seed; scores are averaged over seeds before methods are compared.
+    energy
+        Estimate kWh as well (extra ``energy``); measuring itself takes time.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def run(
             raise InputError(f"bench.run: no model '{name}'. Fix: choose from {', '.join(sorted(models.MODELS))}.")
     seeds = tuple(seeds)
     started, clock = datetime.now(UTC), time.perf_counter()
-    runner = _Runner(seeds, methods)
+    runner = _Runner(seeds, methods, energy=energy)
     for question in SUITES[suite]:
         runner.ask(question)
     results = Results(
@@ -96,7 +99,8 @@ def run(
 class _Runner:
     """What accumulates over the questions of a suite."""
 
-    def __init__(self, seeds: tuple[int, ...], methods: Sequence[str] | None) -> None:
+    def __init__(self, seeds: tuple[int, ...], methods: Sequence[str] | None, *, energy: bool) -> None:
+        self.energy = energy
         self.seeds = seeds
         self.methods = methods
         self.rows: list[dict[str, Any]] = []
@@ -123,7 +127,7 @@ class _Runner:
                 model = models.create(name, seed=seed)
                 given = {"tokenizer": tokenizer, "tokens": tokens}
                 accepted = inspect.signature(model.fit).parameters
-                with Cost() as cost:
+                with Cost(energy=self.energy) as cost:
                     model.fit(split.train, **{k: v for k, v in given.items() if k in accepted})
                     if not question.task.can(model):
                         raise InputError(f"bench.run: {name} cannot answer '{question.task.name}'.")

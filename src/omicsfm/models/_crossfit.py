@@ -55,7 +55,11 @@ def fit_decoder(
     n_states = int(np.clip(len(paired) // CELLS_PER_STATE, 1, MAX_STATES))
     found = KMeans(n_states, n_init=3, random_state=seed).fit(z_nk)
     width = float(found.inertia_ / len(z_nk)) or 1.0
-    by_batch = len(np.unique(tokens.batch[paired])) > 1 and not _only_in_one_batch(tokens, features, paired)
+    by_batch = (
+        len(np.unique(tokens.batch[paired])) > 1
+        and not _only_in_one_batch(tokens, features, paired)
+        and _links_remain(tokens, paired)
+    )
     folds = list(_folds(tokens.batch[paired] if by_batch else None, len(paired), rng))
     held_out = _held_out(latent, tokens, mod, features, paired, has, folds, ridge=ridge, rng=rng)
     slope_g = held_out.slope()
@@ -227,3 +231,16 @@ def _only_in_one_batch(tokens: Tokens, features: Features, obs: np.ndarray) -> b
         x_ng = features(obs[tokens.batch[obs] == name])
         seen.append(np.ones(x_ng.shape[1], bool) if sparse.issparse(x_ng) else ~np.isnan(x_ng).all(axis=0))
     return bool((np.sum(seen, axis=0) == 1).any())
+
+
+def _links_remain(tokens: Tokens, obs: np.ndarray) -> bool:
+    """Tell whether, without the batches of each fold, every modality and every pair that cells link is still there."""
+    measured = np.zeros((tokens.n_obs, len(tokens.rows)))
+    for j, rows in enumerate(tokens.rows.values()):
+        measured[rows, j] = 1
+    linked = measured.T @ measured
+    for held in _folds(tokens.batch[obs], len(obs), np.random.default_rng(0)):
+        left = linked - measured[obs[held]].T @ measured[obs[held]]
+        if (left < np.minimum(linked, 2 * N_FOLDS)).any():
+            return False
+    return True

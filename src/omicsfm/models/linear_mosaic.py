@@ -99,6 +99,11 @@ class LinearMosaic(BaseEstimator):
             raise InputError("LinearMosaic.fit: tokens came without their tokenizer. Fix: pass tokenizer= as well.")
         self.tokenizer_ = tokenizer or Tokenizer(self.n_tokens, seed=self.seed).fit(mdata)
         tokens = tokens or self.tokenizer_.transform(mdata)
+        if not tokens.obs_names.equals(mdata.obs_names):
+            raise InputError(
+                "LinearMosaic.fit: the tokens are not those of these cells in this order. Fix: pass "
+                "tokenizer.transform(mdata) of the same mdata, or leave tokens out."
+            )
         self.training_data_ = contract.fingerprint(mdata)
         self.latent_ = Latent.fit(
             tokens, n_latent=self.n_latent, n_landmarks=self.n_landmarks, ridge=self.ridge, seed=self.seed

@@ -32,6 +32,10 @@ class BatchMoments:
             old = self._sums.get(str(batch))
             self._sums[str(batch)] = moments if old is None else [a + b for a, b in zip(old, moments, strict=True)]
 
+    def n_seen(self) -> np.ndarray:
+        """Give the number of cells in which each feature was measured."""
+        return np.sum([sums[0] for sums in self._sums.values()], axis=0)
+
     def select(self, max_features: int | None) -> np.ndarray:
         """Choose features: variable beyond the trend of variance on mean, in as many batches as possible.
 

@@ -69,8 +69,8 @@ class MaskedSVD(BaseEstimator):
         out = np.zeros((len(x_ng), len(self.components_)))
         present = ~np.isnan(x_ng)
         # Cells that share a panel share one small solve; most data have a handful of panels.
-        patterns, which = np.unique(present, axis=0, return_inverse=True)
-        for i, pattern in enumerate(patterns):
+        _, first, which = np.unique(np.packbits(present, axis=1), axis=0, return_index=True, return_inverse=True)
+        for i, pattern in enumerate(present[first]):
             rows = which.ravel() == i
             v_kg = self.components_[:, pattern]
             gram = v_kg @ v_kg.T + np.diag(self.noise_ / np.maximum(self.variance_, 1e-12 * self.noise_))

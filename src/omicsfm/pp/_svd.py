@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 from sklearn.base import BaseEstimator
 
 from omicsfm import hub
 from omicsfm._errors import InputError
 
 Matrix = Any  # scipy CSR or numpy array, cells x features
+_OVERSAMPLE = 10
 _ONE_PASS_EXTRA = 40  # a one-pass fit keeps this many directions beyond those asked for, so that merging forgets little
 
 
@@ -46,6 +47,16 @@ def _orthonormal(a_gl: np.ndarray) -> np.ndarray:
     return np.linalg.qr(a_gl)[0]
 
 
+def _beyond(y_gl: np.ndarray, basis_gb: np.ndarray) -> np.ndarray:
+    """Orthonormal basis of what `y` adds to a basis; twice, since once leaves rounding errors behind."""
+    scale = np.linalg.norm(y_gl, axis=0).max(initial=0.0)
+    for _ in range(2):
+        y_gl = y_gl - basis_gb @ (basis_gb.T @ y_gl)
+    q_gl, r_ll, _ = linalg.qr(y_gl, mode="economic", pivoting=True)
+    rank = int((np.abs(np.diag(r_ll)) > 1e-10 * scale).sum())
+    return q_gl[:, : min(rank, basis_gb.shape[0] - basis_gb.shape[1])]
+
+
 def _eigen(q_gl: np.ndarray, y_gl: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Top eigenpairs of a positive semi-definite G from ``y = G q`` (Nystroem: one power better than Rayleigh-Ritz)."""
     s_ll = q_gl.T @ y_gl
@@ -63,14 +74,14 @@ def _eigen(q_gl: np.ndarray, y_gl: np.ndarray, k: int) -> tuple[np.ndarray, np.n
 
 @hub.saveable
 class SparseSVD(BaseEstimator):
-    """Principal components of a sparse matrix by randomised subspace iteration, centred implicitly.
+    """Principal components of a sparse matrix by randomised block Krylov iteration, centred implicitly.
 
     Parameters
     ----------
     n_components
         Number of components; fewer are kept where the matrix has a smaller rank.
     n_iter
-        Power iterations of `fit` in memory (each is one pass over the matrix).
+        Krylov blocks of `fit` in memory (each is one pass over the matrix).
     seed
         Seed of the random start.
 
@@ -83,7 +94,8 @@ class SparseSVD(BaseEstimator):
 
     References
     ----------
-    Halko, Martinsson & Tropp (2011), SIAM Review 53:217, Algorithm 4.4 and section 5.5 (Nystroem form).
+    Halko, Martinsson & Tropp (2011), SIAM Review 53:217, section 5.5 (Nystroem form); Musco & Musco (2015), NIPS 28,
+    Algorithm 2 (block Krylov iteration, which needs far fewer passes where the spectrum is flat).
     """
 
     components_: np.ndarray
@@ -99,7 +111,7 @@ class SparseSVD(BaseEstimator):
 
     def fit(self, x_ng: Matrix) -> SparseSVD:
         """Fit a matrix in memory, CSR or array, shape (n_obs, n_vars)."""
-        q_gl = self._start(x_ng.shape[1], 10)
+        q_gl = self._start(x_ng.shape[1], _OVERSAMPLE)
         return self._passes(lambda: [x_ng], q_gl, self.n_iter)
 
     def fit_blocks(self, blocks: Callable[[], Iterable[Matrix]], *, n_passes: int = 2) -> SparseSVD:
@@ -165,15 +177,24 @@ class SparseSVD(BaseEstimator):
         return _orthonormal(rng.standard_normal((n_vars, min(self.n_components + oversample, n_vars))))
 
     def _passes(self, blocks: Callable[[], Iterable[Matrix]], q_gl: np.ndarray, n_passes: int) -> SparseSVD:
+        basis, images = [q_gl], []
         for i in range(n_passes):
-            gram = _Gram(q_gl)
+            gram = _Gram(basis[-1])
             for block in blocks():
                 gram.update(block)
             y_gl, mean_g = gram.finish()
+            images.append(y_gl)
             if i < n_passes - 1:
-                q_gl = _orthonormal(y_gl)
+                new_gl = _beyond(y_gl, np.hstack(basis))
+                if new_gl.shape[1] == 0:  # the basis spans all there is
+                    break
+                basis.append(new_gl)
         self.n_obs_, self.mean_ = gram.n, mean_g
-        self._keep(*_eigen(q_gl, y_gl, self.n_components))
+        k_gb, y_gb = np.hstack(basis[: len(images)]), np.hstack(images)
+        s_bb = k_gb.T @ y_gb
+        _, vector_bb = np.linalg.eigh((s_bb + s_bb.T) / 2)
+        top_bl = vector_bb[:, ::-1][:, : self.n_components + _OVERSAMPLE]
+        self._keep(*_eigen(k_gb @ top_bl, y_gb @ top_bl, self.n_components))
         return self
 
     def _keep(self, basis_lg: np.ndarray, value_l: np.ndarray) -> None:

@@ -22,6 +22,7 @@ from omicsfm.pp._masked import MaskedSVD
 from omicsfm.pp._recipes import RECIPES, Matrix, Recipe
 from omicsfm.pp._svd import SparseSVD, dense_nan
 
+STREAM_PASSES = 6  # over a backed matrix: one that merges blocks, five that refine
 MIN_OVERLAP = 0.1  # below this share of a modality's token features, a query is not the same assay
 
 
@@ -90,10 +91,8 @@ class Tokenizer(BaseEstimator):
         recipe.finish()
         self.recipes_[mod] = recipe
         moments = BatchMoments()
-        scaled = []
         for span, block, measured in self._aligned(mdata, mod):
-            scaled.append(recipe.scale(block, measured))
-            moments.update(scaled[-1], batch[span])
+            moments.update(recipe.scale(block, measured), batch[span])
         chosen = moments.select(recipe.max_features)
         if len(chosen) == 0:
             raise InputError(
@@ -101,13 +100,19 @@ class Tokenizer(BaseEstimator):
                 "its X holds the measurements."
             )
         self.features_[mod] = chosen
-        parts = [block[:, chosen] for block in scaled]
-        n_components = max(1, min(self.n_components, mdata.mod[mod].n_obs - 1, len(chosen) - 1))
-        if any(not sparse.issparse(p) and np.isnan(p).any() for p in parts):
-            dense = np.vstack([dense_nan(p, None) for p in parts])
-            self.svd_[mod] = MaskedSVD(n_components).fit(dense)
+        adata = mdata.mod[mod]
+        n_components = max(1, min(self.n_components, adata.n_obs - 1, len(chosen) - 1))
+
+        def blocks() -> Iterator[Matrix]:
+            for _, block, measured in self._aligned(mdata, mod):
+                yield recipe.scale(block, measured)[:, chosen]
+
+        if moments.n_seen()[chosen].min() < adata.n_obs:
+            self.svd_[mod] = MaskedSVD(n_components).fit(np.vstack([dense_nan(x, None) for x in blocks()]))
+        elif adata.isbacked:  # larger than memory, or meant to be treated so: blocks are read again for every pass
+            self.svd_[mod] = SparseSVD(n_components, seed=self.seed).fit_blocks(blocks, n_passes=STREAM_PASSES)
         else:
-            self.svd_[mod] = SparseSVD(n_components, seed=self.seed).fit(vstack(parts))
+            self.svd_[mod] = SparseSVD(n_components, seed=self.seed).fit(vstack(list(blocks())))
 
     def transform(self, mdata: MuData) -> Tokens:
         """Project cells, seen or new, with nothing refitted.

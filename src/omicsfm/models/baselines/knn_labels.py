@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from omicsfm import hub
 from omicsfm.metrics import neighbors
@@ -22,6 +24,7 @@ class Vote:
     x_nd, code_n : inputs of labelled cells and the positions of their labels in `labels`.
     labels : class names.
     k : number of neighbours.
+    temperature : divides the log of the votes so that confidence matches leave-one-out accuracy.
     far : mean distance to the k nearest beyond which a cell is unknown (99th percentile of the labelled cells).
     """
 
@@ -29,6 +32,7 @@ class Vote:
     code_n: np.ndarray
     labels: list[str]
     k: int
+    temperature: float
     far: float
 
     @classmethod
@@ -36,20 +40,26 @@ class Vote:
         """Keep the cells; `k` at most all but one of them."""
         names, code = np.unique(label_n, return_inverse=True)
         k = min(k, len(x_nd) - 1)
-        far = float(np.quantile(neighbors(x_nd, k).distances.mean(axis=1), 0.99))
-        return cls(x_nd, code.astype(np.int64), [str(n) for n in names], k, far)
+        found = neighbors(x_nd, k)
+        log_vote = _log_votes(code[found.indices], len(names))
+        rows = np.arange(len(code))
+
+        def loss(log_t: float) -> float:
+            return float(-log_softmax(log_vote / np.exp(log_t), axis=1)[rows, code].mean())
+
+        temperature = float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))
+        far = float(np.quantile(found.distances.mean(axis=1), 0.99))
+        return cls(x_nd, code.astype(np.int64), [str(n) for n in names], k, temperature, far)
 
     def predict(self, x_md: np.ndarray, *, min_confidence: float) -> pd.DataFrame:
         """Give label, confidence, unknown and novelty per row; ties go to the label whose nearest voter is nearest."""
         found = neighbors(self.x_nd, self.k, query=x_md)
         voted = self.code_n[found.indices]
-        m, n_labels = len(x_md), len(self.labels)
-        count = np.bincount((np.arange(m)[:, None] * n_labels + voted).ravel(), minlength=m * n_labels)
-        count = count.reshape(m, n_labels)
-        standing = np.take_along_axis(count, voted, axis=1)
-        best = voted[np.arange(m), standing.argmax(axis=1)]
-        # Half a vote more for every label: 15 voters of one mind are no certainty.
-        confidence = (count[np.arange(m), best] + 0.5) / (self.k + 0.5 * n_labels)
+        log_vote = _log_votes(voted, len(self.labels))
+        rows = np.arange(len(x_md))
+        standing = np.take_along_axis(log_vote, voted, axis=1)
+        best = voted[rows, standing.argmax(axis=1)]
+        confidence = softmax(log_vote / self.temperature, axis=1)[rows, best]
         novelty = found.distances.mean(axis=1) / max(self.far, 1e-12)
         return pd.DataFrame(
             {
@@ -61,12 +71,19 @@ class Vote:
         )
 
 
+def _log_votes(voted: np.ndarray, n_labels: int) -> np.ndarray:
+    """Log of the votes (n, n_labels) for labels (n, k); one vote more is shared by all labels, so that none has 0."""
+    n = len(voted)
+    count = np.bincount((np.arange(n)[:, None] * n_labels + voted).ravel(), minlength=n * n_labels)
+    return np.log(count.reshape(n, n_labels) + 1 / n_labels)
+
+
 @hub.saveable
 class KNNLabels(Annotator):
     """Majority label of the nearest labelled cells, by the tokens of whatever a cell was measured in.
 
-    Sets of modalities are as in :class:`LogisticLabels`. Confidence is the share of the votes, smoothed by half a vote
-    for every label (Jeffreys); it is not calibrated on held-out cells.
+    Sets of modalities are as in :class:`LogisticLabels`. Confidence is the share of the votes, calibrated by a
+    temperature on the leave-one-out votes of training cells.
 
     Parameters
     ----------
@@ -84,7 +101,7 @@ class KNNLabels(Annotator):
 
     References
     ----------
-    Cover & Hart (1967), IEEE Trans. Inf. Theory 13:21.
+    Cover & Hart (1967), IEEE Trans. Inf. Theory 13:21; calibration: Guo et al. (2017), ICML (temperature scaling).
     """
 
     def __init__(self, n_neighbors: int = 15, *, n_tokens: int = 30, seed: int = 0) -> None:

@@ -1,0 +1,12 @@
+"""Figures for the report and for notebooks: data in, one matplotlib Figure out; nothing global is changed."""
+
+from __future__ import annotations
+
+from omicsfm.pl._cost import quality_cost
+from omicsfm.pl._embedding import embedding
+from omicsfm.pl._forest import forest
+from omicsfm.pl._imputation import coverage, imputation
+from omicsfm.pl._mask import modality_mask
+from omicsfm.pl._style import svg
+
+__all__ = ["coverage", "embedding", "forest", "imputation", "modality_mask", "quality_cost", "svg"]
