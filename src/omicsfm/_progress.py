@@ -29,4 +29,4 @@ def progress(iterable: Iterable[T], *, desc: str | None = None, total: int | Non
         return iterable
     from tqdm.auto import tqdm  # tqdm.auto looks for notebooks: not at `import omicsfm`
 
-    return tqdm(iterable, desc=desc, total=total)
+    return tqdm(iterable, desc=desc, total=total, leave=None)  # of nested bars the outer one stays

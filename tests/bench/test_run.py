@@ -110,5 +110,5 @@ def test_results_load_says_what_is_wrong(tmp_path):
     with pytest.raises(ofm.InputError, match="not a parquet"):
         Results.load(tmp_path / "b.parquet")
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "c.parquet")
-    with pytest.raises(ofm.InputError, match="not results"):
+    with pytest.raises(ofm.InputError, match="not ours"):
         Results.load(tmp_path / "c.parquet")

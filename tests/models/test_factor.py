@@ -195,7 +195,8 @@ def test_pooled_covariances_use_the_cells_that_have_both() -> None:
 
 def test_prune_keeps_the_marginal_covariance_of_each_view() -> None:
     model = truth(k=4)
-    loading = {m: np.hstack([w, 1e-2 * w[:, :1]]) for m, w in model.loading.items()}  # a fifth factor of no use
+    rng = np.random.default_rng(3)  # a fifth factor that nothing is known of
+    loading = {m: np.hstack([w, 0.02 * rng.standard_normal((len(w), 1))]) for m, w in model.loading.items()}
     model = FactorModel(model.mean, loading, model.noise, [1.0])
     found = prune(model, 0.05)
     assert found.n_latent == 4

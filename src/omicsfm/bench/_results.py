@@ -72,10 +72,14 @@ class Results:
         try:
             table = pq.read_table(path)
         except (pa.ArrowInvalid, OSError) as err:
-            raise InputError(f"Results.load: '{path}' is not a parquet file, or is cut short ({err}).") from err
+            raise InputError(
+                f"Results.load: '{path}' is not a parquet file, or is cut short ({err}). Fix: run the bench again."
+            ) from err
         found = (table.schema.metadata or {}).get(_KEY)
         if found is None:
-            raise InputError(f"Results.load: '{path}' is parquet, but not results of `omicsfm bench`.")
+            raise InputError(
+                f"Results.load: '{path}' is parquet, but not ours. Fix: name a file that `omicsfm bench` wrote."
+            )
         rest = json.loads(found)
         if rest["schema"] > _SCHEMA:
             raise InputError(f"Results.load: '{path}' was written by a newer omicsfm. Fix: upgrade omicsfm.")

@@ -162,7 +162,7 @@ class _Runner:
         if answers and "imputation" not in self.pictures:
             target = answers[0][0]
             chosen = [(found, truth, label) for t, found, truth, label in answers if t == target]
-            scale = type(tokenizer.recipes_[target]).__name__
+            scale = tokenizer.recipes_[target].scale_name
             self.pictures["imputation"] = imputation_picture(target, scale, chosen, seed=self.seeds[0])
 
     def _load(self, question: Question) -> MuData:

@@ -28,7 +28,7 @@ class LabelHead:
     coefficient, intercept : (n_classes, k), (n_classes,).
     temperature : divides the logits so that confidence matches held-out accuracy.
     centre_ck, precision_kk : class means and the shared inverse covariance of the states of training cells.
-    far_c : distance to the predicted class beyond which a cell is "unknown" (99th percentile of training cells).
+    far_c : distance to the predicted class beyond which a cell is "unknown" (99th percentile of held-out cells).
     """
 
     labels: list[str]
@@ -47,18 +47,14 @@ class LabelHead:
             chosen = np.sort(rng.choice(len(z_nk), MAX_ROWS, replace=False))
             z_nk, label_n, group_n = z_nk[chosen], label_n[chosen], group_n[chosen]
         names, code = np.unique(label_n.astype(str), return_inverse=True)
-        centre = np.array([z_nk[code == c].mean(axis=0) for c in range(len(names))])
-        residual = z_nk - centre[code]
-        scatter = residual.T @ residual / len(z_nk)
-        precision = np.linalg.inv(
-            scatter + 0.05 * np.trace(scatter) / len(scatter) * np.eye(len(scatter)) + 1e-9 * np.eye(len(scatter))
-        )
-        distance = np.sqrt(np.einsum("nk,kl,nl->n", residual, precision, residual))
+        fold_n = _folds(code, group_n, seed=seed)
+        centre, precision = _classes(z_nk, code, len(names))
+        distance = _held_out_distance(z_nk, code, fold_n, len(names))
         far = np.array([np.quantile(distance[code == c], 0.99) for c in range(len(names))])
         if len(names) == 1:
             return cls([str(names[0])], np.zeros((1, z_nk.shape[1])), np.zeros(1), 1.0, centre, precision, far)
         model = LogisticRegression(C=1.0, max_iter=500, random_state=seed)
-        temperature = _temperature(model, z_nk, code, group_n, seed=seed)
+        temperature = _temperature(model, z_nk, code, fold_n)
         model.fit(z_nk, code)
         coefficient, intercept = model.coef_, model.intercept_
         if len(names) == 2:  # scikit-learn keeps one row for two classes
@@ -69,8 +65,7 @@ class LabelHead:
         """Give label, confidence, unknown and novelty (distance to the class, in units of its limit) per row."""
         probability = softmax((z_nk @ self.coefficient.T + self.intercept) / self.temperature, axis=1)
         best = probability.argmax(axis=1)
-        residual = z_nk - self.centre_ck[best]
-        distance = np.sqrt(np.einsum("nk,kl,nl->n", residual, self.precision_kk, residual))
+        distance = _distance(z_nk - self.centre_ck[best], self.precision_kk)
         confidence = probability[np.arange(len(best)), best]
         novelty = distance / np.maximum(self.far_c[best], 1e-12)
         return pd.DataFrame(
@@ -83,20 +78,50 @@ class LabelHead:
         )
 
 
-def _temperature(
-    model: LogisticRegression, z_nk: np.ndarray, code: np.ndarray, group_n: np.ndarray, *, seed: int
-) -> float:
-    """Temperature scaling on cross-validated logits (Guo et al. 2017, ICML)."""
+def _classes(z_nk: np.ndarray, code: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Class means (c, k), and the inverse of their shared, shrunk covariance (k, k)."""
+    centre = np.array([z_nk[code == c].mean(axis=0) for c in range(n_classes)])
+    residual = z_nk - centre[code]
+    scatter = residual.T @ residual / len(z_nk)
+    k = len(scatter)
+    return centre, np.linalg.inv(scatter + (0.05 * np.trace(scatter) / k + 1e-9) * np.eye(k))
+
+
+def _distance(residual_nk: np.ndarray, precision_kk: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.einsum("nk,kl,nl->n", residual_nk, precision_kk, residual_nk))
+
+
+def _held_out_distance(z_nk: np.ndarray, code: np.ndarray, fold_n: np.ndarray, n_classes: int) -> np.ndarray:
+    """Distance of every cell to its class, measured without it where its class can spare it."""
+    centre, precision = _classes(z_nk, code, n_classes)
+    out = _distance(z_nk - centre[code], precision)
+    for i in np.unique(fold_n):
+        test = fold_n == i
+        if test.all() or len(np.unique(code[~test])) < n_classes:
+            continue
+        centre, precision = _classes(z_nk[~test], code[~test], n_classes)
+        out[test] = _distance(z_nk[test] - centre[code[test]], precision)
+    return out
+
+
+def _folds(code: np.ndarray, group_n: np.ndarray, *, seed: int) -> np.ndarray:
+    """Fold of every row, classes spread evenly, rows of one group together; one fold if a class has a single group."""
     _, first, member = np.unique(group_n, return_index=True, return_inverse=True)
     smallest = int(np.bincount(code[first]).min())
     if smallest < 2:
-        return 1.0
+        return np.zeros(len(code), dtype=int)
     folds = StratifiedKFold(min(N_FOLDS, smallest), shuffle=True, random_state=seed)
     fold_of_group = np.empty(len(first), dtype=int)
     for i, (_, test) in enumerate(folds.split(first, code[first])):
         fold_of_group[test] = i
-    fold = fold_of_group[member]
-    splits = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in np.unique(fold)]
+    return fold_of_group[member]
+
+
+def _temperature(model: LogisticRegression, z_nk: np.ndarray, code: np.ndarray, fold_n: np.ndarray) -> float:
+    """Temperature scaling on cross-validated logits (Guo et al. 2017, ICML)."""
+    splits = [(np.flatnonzero(fold_n != i), np.flatnonzero(fold_n == i)) for i in np.unique(fold_n)]
+    if len(splits) < 2:
+        return 1.0
     logit = cross_val_predict(model, z_nk, code, cv=splits, method="decision_function")
     if logit.ndim == 1:
         logit = np.column_stack([-logit, logit]) / 2

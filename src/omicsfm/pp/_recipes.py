@@ -35,9 +35,16 @@ def _inverse(total_n: np.ndarray) -> np.ndarray:
 
 
 class Recipe(BaseEstimator):
-    """What all recipes share. ``max_features`` is how many features the tokens use (None: all)."""
+    """What all recipes share.
+
+    Attributes
+    ----------
+    max_features : how many features make tokens (None: all).
+    scale_name : name of the scale, for people.
+    """
 
     max_features: int | None = None
+    scale_name: str = ""
 
     def update(self, x_ng: Matrix, measured_ng: Mask = None) -> None:
         """Take one block of training cells."""
@@ -55,6 +62,8 @@ class LogNormalise(Recipe):
 
     The total runs over the features present, so a cell's values do not depend on other cells.
     """
+
+    scale_name = "log1p of counts per 10,000"
 
     def scale(self, x_ng: Matrix, measured_ng: Mask = None) -> Matrix:
         """Give log1p of counts per 10,000, CSR (n_obs, n_vars); dense with NaN where a panel is given."""
@@ -87,6 +96,7 @@ class ATAC(Recipe):
     Stuart et al. (2021), Nat. Methods 18:1333 (Signac), method 3 with row normalisation.
     """
 
+    scale_name = "TF-IDF"
     max_features = 50_000
 
     def update(self, x_ng: Matrix, measured_ng: Mask = None) -> None:
@@ -125,6 +135,8 @@ class Protein(Recipe):
     Stoeckius et al. (2017), Nat. Methods 14:865.
     """
 
+    scale_name = "CLR"
+
     def scale(self, x_ng: Matrix, measured_ng: Mask = None) -> Matrix:
         """Give log1p(count) minus its mean over the cell's panel, dense (n_obs, n_vars)."""
         log_ng = np.log1p(dense_nan(x_ng, measured_ng))
@@ -138,6 +150,7 @@ class Protein(Recipe):
 class Methylation(Recipe):
     """Methylated fractions: M-values, log2 of the odds with 0.01 added on both sides (Du et al. 2010)."""
 
+    scale_name = "M-value"
     max_features = 5000
 
     def scale(self, x_ng: Matrix, measured_ng: Mask = None) -> Matrix:
@@ -150,6 +163,7 @@ class Methylation(Recipe):
 class Continuous(Recipe):
     """Any real values: each feature centred and scaled to unit variance over the training cells that have it."""
 
+    scale_name = "z-score"
     max_features = 5000
 
     def update(self, x_ng: Matrix, measured_ng: Mask = None) -> None:
