@@ -65,14 +65,15 @@ def test_a_feature_never_seen_is_finite() -> None:
     assert (noise > 0).all()
 
 
-def test_uncertain_states_are_the_m_step() -> None:
+@pytest.mark.parametrize("store", [np.asarray, sp.csr_matrix])
+def test_uncertain_states_are_the_m_step(store) -> None:
     """With posterior covariance the regression is on E[z z'], so the loading is not attenuated by the noise in z."""
     rng = np.random.default_rng(0)
     z = rng.standard_normal((20_000, K))
     error = rng.standard_normal(z.shape)
     post = z * 0.5 + 0.5 * error  # posterior mean of z from z + error; its covariance is 0.5
     x_ng = z @ rng.standard_normal((K, 4)) + rng.normal(0, 0.3, (20_000, 4))
-    _, loading, _ = stats_of([(x_ng, post)], 4, covariance=0.5 * np.eye(K)).finish()
+    _, loading, _ = stats_of([(store(x_ng), post)], 4, covariance=0.5 * np.eye(K)).finish()
     z1 = np.column_stack([post, np.ones(len(post))])
     gram = z1.T @ z1 + 20_000 * np.diag([0.5, 0.5, 0.5, 0.0])
     wanted = np.linalg.solve(gram, z1.T @ x_ng)[:K].T

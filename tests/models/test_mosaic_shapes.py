@@ -45,7 +45,8 @@ def test_panels_that_differ_between_batches(real) -> None:
     genes = mdata.mod["rna"].X.getnnz(axis=0).argsort()[-600:]  # for speed
     measured = contract.measured(mdata, "rna")
     assert measured is not None
-    rna = mdata.mod["rna"][:, np.sort(genes)].copy()
+    with _compat.silent():
+        rna = mdata.mod["rna"][:, np.sort(genes)].copy()
     small = _compat.make_mudata({"rna": rna, "protein": mdata.mod["protein"].copy()}, mdata.obs)
     ofm.setup(small, batch_key="batch")
     model = LinearMosaic().fit(small)
@@ -247,7 +248,8 @@ def test_a_cell_with_nothing_the_model_knows(make_mosaic) -> None:
             obs=pd.DataFrame(index=["x1", "x2", "x3"]),
             var=pd.DataFrame(index=[f"g{i}" for i in range(4)]),
         )
-    query = _compat.make_mudata({"rna": mdata.mod["rna"][:5].copy(), "guide": guide})
+        rna = mdata.mod["rna"][:5].copy()
+    query = _compat.make_mudata({"rna": rna, "guide": guide})
     with pytest.warns(OmicsfmWarning, match="left out: guide"):
         z, sd = model.embed(query, return_sd=True)
     nothing = query.obs_names.get_indexer(["x1", "x2", "x3"])

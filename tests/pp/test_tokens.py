@@ -42,10 +42,6 @@ def query(train: MuData, mod: str, keep: np.ndarray, names: list[str] | None = N
     return _compat.make_mudata({mod: adata})
 
 
-def hide(x_ng: np.ndarray, measured: np.ndarray, value: float) -> np.ndarray:
-    return np.where(measured, x_ng, value)
-
-
 def test_shapes_rows_and_batches(train: MuData, tokenizer: Tokenizer) -> None:
     tokens = tokenizer.transform(train)
     assert tokens.n_obs == 90

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from mudata import MuData
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from omicsfm import contract, hub
 from omicsfm._errors import InputError, OmicsfmWarning
 from omicsfm._progress import progress
 from omicsfm.models._cells import blocks
-from omicsfm.models._checks import check_query, check_training
 from omicsfm.models._crossfit import Features, fit_decoder
 from omicsfm.models._decoder import Decoder
 from omicsfm.models._labels import LabelHead
 from omicsfm.models._latent import Latent
 from omicsfm.models._protocols import Imputation
 from omicsfm.models._state import CellState
-from omicsfm.pp import Tokenizer, Tokens, dense_nan, vstack
-
-PROBE_ROWS = 8
+from omicsfm.models._token_model import TokenModel
+from omicsfm.pp import Tokens, dense_nan, vstack
 
 
 @hub.saveable
-class LinearMosaic(BaseEstimator):
+class LinearMosaic(TokenModel):
     """Probabilistic multi-view factor model on tokens, for cells that may lack any modality.
 
     Tokens of each modality are aligned over batches within cell states, lifted by landmark features, and tied by
     factor analysis with missing views (EM on moments: cost linear in cells). New cells, in any subset of the
-    modalities, are projected without refitting. Cells of one modality only take part in training.
+    modalities, are projected without refitting. Cells of one modality only take part in training. Labels, where
+    ``ofm.setup`` was given a label key, train `annotate`; a cell whose label is NaN is unlabelled.
 
     Parameters
     ----------
@@ -61,6 +58,8 @@ class LinearMosaic(BaseEstimator):
     factor analysis); Williams & Seeger (2001), NIPS (landmarks); Korsunsky et al. (2019), Nat. Methods 16:1289 (batch).
     """
 
+    _needs_two = False
+
     def __init__(
         self,
         n_latent: int = 30,
@@ -78,33 +77,7 @@ class LinearMosaic(BaseEstimator):
         self.level = level
         self.seed = seed
 
-    def fit(self, mdata: MuData, *, tokenizer: Tokenizer | None = None, tokens: Tokens | None = None) -> LinearMosaic:
-        """Learn from raw counts.
-
-        Parameters
-        ----------
-        mdata
-            Satisfies the contract. Labels, where ``ofm.setup`` was given a label key, train `annotate`; NaN is
-            unlabelled.
-        tokenizer, tokens
-            A fitted tokenizer, and its tokens of exactly these cells, to save making them again; else made here.
-
-        Raises
-        ------
-        InputError
-            For a MuData that breaks the contract, fewer than two cells, or modalities that no cell links.
-        """
-        check_training(mdata)
-        if tokens is not None and tokenizer is None:
-            raise InputError("LinearMosaic.fit: tokens came without their tokenizer. Fix: pass tokenizer= as well.")
-        self.tokenizer_ = tokenizer or Tokenizer(self.n_tokens, seed=self.seed).fit(mdata)
-        tokens = tokens or self.tokenizer_.transform(mdata)
-        if not tokens.obs_names.equals(mdata.obs_names):
-            raise InputError(
-                "LinearMosaic.fit: the tokens are not those of these cells in this order. Fix: pass "
-                "tokenizer.transform(mdata) of the same mdata, or leave tokens out."
-            )
-        self.training_data_ = contract.fingerprint(mdata)
+    def _fit(self, mdata: MuData, tokens: Tokens) -> None:
         self.latent_ = Latent.fit(
             tokens, n_latent=self.n_latent, n_landmarks=self.n_landmarks, ridge=self.ridge, seed=self.seed
         )
@@ -129,8 +102,6 @@ class LinearMosaic(BaseEstimator):
             "log_likelihood_per_cell": self.latent_.factors.log_likelihood[-1],
             "n_iter": len(self.latent_.factors.log_likelihood),
         }
-        self.probe_ = {m: x[:PROBE_ROWS] for m, x in tokens.values.items()}
-        return self
 
     def embed(self, mdata: MuData, *, return_sd: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Give the cell state of any cells, seen or new, measured in any subset of the modalities.
@@ -143,11 +114,7 @@ class LinearMosaic(BaseEstimator):
         -------
         float64 array (n_obs, n_latent), rows as ``mdata.obs_names``; with `return_sd` also the posterior sd.
         """
-        tokens = self._tokens(mdata)
-        mean = np.zeros((tokens.n_obs, self.state_.n_out))
-        sd = np.zeros_like(mean)
-        for block in blocks(tokens):
-            mean[block.obs], sd[block.obs] = self.state_(self.latent_, tokens, block, pattern=block.pattern)
+        mean, sd = self._states(self._tokens(mdata))
         return (mean, sd) if return_sd else mean
 
     def impute(self, mdata: MuData, modality: str) -> Imputation:
@@ -220,38 +187,16 @@ class LinearMosaic(BaseEstimator):
         out = self.labels_.predict(np.asarray(self.embed(mdata)), min_confidence=min_confidence)
         return out.set_axis(mdata.obs_names, axis=0)
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the fitted model to a folder that ``ofm.load`` reads; no pickle, checked on load."""
-        check_is_fitted(self, "latent_")
-        return hub.save(
-            self,
-            path,
-            overwrite=overwrite,
-            extra={
-                "training_data": self.training_data_,
-                "features": self.tokenizer_.var_names_,
-                "seed": self.seed,
-                "metrics": self.fit_metrics_,
-            },
-            probe=(self.probe_, self._probe_output(self.probe_)),
-        )
+    def _compute(self, tokens: Tokens) -> np.ndarray:
+        return self._states(tokens)[0]
 
-    def _tokens(self, mdata: MuData) -> Tokens:
-        check_is_fitted(self, "latent_")
-        return self.tokenizer_.transform(check_query(mdata, self.tokenizer_))
-
-    def _probe_output(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        n = {m: len(x) for m, x in inputs.items()}
-        tokens = Tokens(
-            values=inputs,
-            rows={m: np.arange(k) for m, k in n.items()},
-            obs_names=pd.RangeIndex(max(n.values())),
-            batch=np.full(max(n.values()), "all"),
-        )
-        out = np.zeros((tokens.n_obs, self.state_.n_out))
+    def _states(self, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and sd (n_obs, n_latent) of the state of every cell."""
+        mean = np.zeros((tokens.n_obs, self.state_.n_out))
+        sd = np.zeros_like(mean)
         for block in blocks(tokens):
-            out[block.obs] = self.state_(self.latent_, tokens, block, pattern=block.pattern)[0]
-        return out
+            mean[block.obs], sd[block.obs] = self.state_(self.latent_, tokens, block, pattern=block.pattern)
+        return mean, sd
 
     def _features(self, mdata: MuData, mod: str) -> Features:
         """Features of cells by position in obs; scaled once."""

@@ -13,7 +13,7 @@ from omicsfm import contract, hub
 from omicsfm._errors import InputError
 from omicsfm.models._cells import blocks
 from omicsfm.models._factor import Pattern
-from omicsfm.models.baselines._base import Baseline
+from omicsfm.models._token_model import TokenModel
 from omicsfm.models.baselines._views import Views, best_set, block_of, training_sets
 from omicsfm.pp import Tokens
 
@@ -67,7 +67,7 @@ class Head:
     n_train: int
 
 
-class Annotator(Baseline):
+class Annotator(TokenModel):
     """Labels cells by one classifier per set of modalities.
 
     The sets are those met in training among labelled cells, and each modality alone; a query cell is labelled from the

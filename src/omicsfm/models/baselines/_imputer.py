@@ -18,7 +18,7 @@ from omicsfm._progress import progress
 from omicsfm.models._cells import blocks
 from omicsfm.models._factor import Pattern
 from omicsfm.models._protocols import Imputation
-from omicsfm.models.baselines._base import Baseline
+from omicsfm.models._token_model import TokenModel
 from omicsfm.models.baselines._conformal import held_out_residuals, spread_and_half_width
 from omicsfm.models.baselines._regressors import Mean, Regressor
 from omicsfm.models.baselines._views import MIN_CELLS, Views, best_set, block_of, training_sets
@@ -57,7 +57,7 @@ class Fit:
         return out
 
 
-class Imputer(Baseline):
+class Imputer(TokenModel):
     """Predicts each modality from the others, by one regressor per set of input modalities.
 
     The sets are those met in training among cells that have the target, and each modality alone; a query cell is

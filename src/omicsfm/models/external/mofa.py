@@ -17,7 +17,8 @@ from omicsfm import contract, hub
 from omicsfm._errors import InputError
 from omicsfm._optional import require
 from omicsfm.models._checks import check_query
-from omicsfm.models.baselines._base import PROBE_ROWS, Embedder
+from omicsfm.models._token_model import PROBE_ROWS
+from omicsfm.models.baselines._base import Embedder
 from omicsfm.pp import Tokenizer, Tokens, dense_nan, vstack
 
 BLOCK_ROWS = 1024
