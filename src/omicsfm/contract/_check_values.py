@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from anndata import AnnData
@@ -23,7 +24,8 @@ def _is_counts(X: object) -> bool:
 
 def _where_counts_are(mod: str, adata: AnnData) -> str | None:
     """Find raw counts kept elsewhere in the modality; give the line that puts them into X."""
-    for name, layer in adata.layers.items():
+    layers: Mapping[str | None, Any] = adata.layers
+    for name, layer in layers.items():
         # anndata 0.13 lists X itself as the layer None
         if name is not None and layer.dtype.kind in "biuf" and _is_counts(layer):
             return f'mdata.mod["{mod}"].X = mdata.mod["{mod}"].layers["{name}"].copy()'
@@ -88,7 +90,7 @@ def check_values(mod: str, adata: AnnData, recipe: str | None) -> tuple[list[Vio
     -------
     Violations and notes.
     """
-    X = adata.X
+    X: Any = adata.X
     if X is None:
         return [Violation(mod, "X", "there is no X", "put the raw values into X")], []
     dtype = np.dtype(X.dtype)

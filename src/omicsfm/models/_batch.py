@@ -23,7 +23,9 @@ from omicsfm.pp import Tokens
 
 MAX_STATES = 25
 CELLS_PER_STATE = 30
-OFFSET_RIDGE = 10.0  # cells' worth of evidence against an offset
+N_ROUNDS, N_INNER = 5, 5
+DIVERSITY = 2.0  # the default of Harmony
+OFFSET_RIDGE = 20.0  # cells' worth of evidence against an offset
 
 
 @hub.state
@@ -34,13 +36,13 @@ class BatchAligner:
     Attributes
     ----------
     factors : the uncorrected model in whose latent space states are found (None: one modality, its tokens serve).
-    centre_ck, width : states and the softness of their assignment.
+    centre_bck, width : states as each batch has them, and the softness of their assignment.
     offset : modality -> (n_batches, n_states, n_tokens).
     batches : names of the batches seen; empty where there was only one, and then nothing is done.
     """
 
     factors: FactorModel | None
-    centre_ck: np.ndarray
+    centre_bck: np.ndarray
     width: float
     offset: dict[str, np.ndarray]
     batches: list[str]
@@ -50,7 +52,7 @@ class BatchAligner:
         """Find states over all batches, then each batch's offset in each state."""
         names, code = np.unique(tokens.batch, return_inverse=True)
         if len(names) < 2:
-            return cls(None, np.zeros((0, 0)), 1.0, {}, [])
+            return cls(None, np.zeros((0, 0, 0)), 1.0, {}, [])
         factors = None
         if len(tokens.values) > 1:
             moments = Moments({m: x.shape[1] for m, x in tokens.values.items()})
@@ -60,20 +62,22 @@ class BatchAligner:
             factors = fit_factors(moments, n_latent=n_latent, ridge=ridge, max_iter=20)
         rng = np.random.default_rng(seed)
         sample = np.sort(rng.permutation(tokens.n_obs)[:FIT_ROWS])
-        z_nk = np.vstack([_state(factors, tokens, b) for b in blocks(tokens, obs=sample) if b.pattern])
-        n_states = int(np.clip(len(z_nk) // CELLS_PER_STATE, 1, MAX_STATES))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # identical cells: fewer states than asked, no harm
-            found = KMeans(n_states, n_init=3, random_state=seed).fit(z_nk)
-        width = float(found.inertia_ / len(z_nk)) or 1.0
-        draft = cls(factors, found.cluster_centers_, width, {}, [str(n) for n in names])
-        return cls(factors, draft.centre_ck, width, draft._offsets(tokens, code), draft.batches)
+        parts = [(_state(factors, tokens, b), code[b.obs]) for b in blocks(tokens, obs=sample) if b.pattern]
+        z_nk, batch_n = np.vstack([z for z, _ in parts]), np.concatenate([b for _, b in parts])
+        centre_bck, width = _matched_states(z_nk, batch_n, len(names), seed=seed)
+        draft = cls(factors, centre_bck, width, {}, [str(n) for n in names])
+        return cls(factors, centre_bck, width, draft._offsets(tokens, code), draft.batches)
 
     def states(self, tokens: Tokens, block: Block) -> np.ndarray:
-        """Give the soft assignment (n, n_states) of a block of cells."""
-        logit = -squared_distance(_state(self.factors, tokens, block), self.centre_ck) / self.width
-        weight = np.exp(logit - logit.max(axis=1, keepdims=True))
-        return weight / weight.sum(axis=1, keepdims=True)
+        """Give the soft assignment (n, n_states) of a block of cells, each to the states as its batch has them."""
+        known = {name: i for i, name in enumerate(self.batches)}
+        code = np.array([known.get(name, -1) for name in tokens.batch[block.obs]])
+        z_nk = _state(self.factors, tokens, block)
+        weight = np.empty((len(z_nk), self.centre_bck.shape[1]))
+        for i in np.unique(code):
+            centre_ck = self.centre_bck.mean(axis=0) if i < 0 else self.centre_bck[i]
+            weight[code == i] = _soft(squared_distance(z_nk[code == i], centre_ck) / self.width)
+        return weight
 
     def __call__(self, tokens: Tokens, block: Block) -> dict[str, np.ndarray]:
         """Give the corrected tokens of a block, modality -> (n, n_tokens), float64."""
@@ -89,7 +93,7 @@ class BatchAligner:
         return out
 
     def _offsets(self, tokens: Tokens, code: np.ndarray) -> dict[str, np.ndarray]:
-        n_batches, n_states = len(self.batches), len(self.centre_ck)
+        n_batches, n_states = self.centre_bck.shape[:2]
         count = {m: np.zeros((n_batches, n_states)) for m in tokens.values}
         total = {m: np.zeros((n_batches, n_states, x.shape[1])) for m, x in tokens.values.items()}
         for block in blocks(tokens):
@@ -102,6 +106,43 @@ class BatchAligner:
                     count[m][i] += weight_nc[here].sum(axis=0)
                     total[m][i] += weight_nc[here].T @ tokens.values[m][block.rows[m][here]]
         return {m: _ridge_offsets(count[m], total[m]) for m in tokens.values}
+
+
+def _matched_states(z_nk: np.ndarray, batch_n: np.ndarray, n_batches: int, *, seed: int) -> tuple[np.ndarray, float]:
+    """Find states that batches share, also where a shift keeps the batches apart.
+
+    Clustering and correction alternate; a state that one batch fills beyond its share draws fewer of that batch's
+    cells (the diversity penalty of Harmony), until corrected cells of all batches meet.
+
+    Returns
+    -------
+    centres as each batch has them, uncorrected (b, c, k), and the mean squared distance of a cell to its state.
+    """
+    n_states = int(np.clip(len(z_nk) // CELLS_PER_STATE, 1, MAX_STATES))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # identical cells: fewer states than asked, no harm
+        found = KMeans(n_states, n_init=3, random_state=seed).fit(z_nk)
+    centre_ck, width = found.cluster_centers_, float(found.inertia_ / len(z_nk)) or 1.0
+    one_hot = np.eye(n_batches)[batch_n]
+    corrected, penalty_bc = z_nk, np.zeros((n_batches, n_states))
+    offset_bck = np.zeros((n_batches, *centre_ck.shape))
+    for _ in range(N_ROUNDS):
+        for _ in range(N_INNER):
+            weight = _soft(squared_distance(corrected, centre_ck) / width + penalty_bc[batch_n])
+            count_bc = one_hot.T @ weight
+            expected_bc = np.outer(one_hot.sum(axis=0), count_bc.sum(axis=0)) / len(z_nk)
+            # Half a step: a full one would swap the batches of two states back and forth.
+            penalty_bc = (penalty_bc + DIVERSITY * np.log((count_bc + 1) / (expected_bc + 1))) / 2
+            centre_ck = weight.T @ corrected / np.maximum(weight.sum(axis=0), 1e-8)[:, None]
+        total_bck = np.stack([weight[batch_n == b].T @ z_nk[batch_n == b] for b in range(n_batches)])
+        offset_bck = _ridge_offsets(count_bc, total_bck)
+        corrected = z_nk - np.einsum("nc,nck->nk", weight, offset_bck[batch_n])
+    return centre_ck + offset_bck, width
+
+
+def _soft(distance_nc: np.ndarray) -> np.ndarray:
+    weight = np.exp(distance_nc.min(axis=1, keepdims=True) - distance_nc)
+    return weight / weight.sum(axis=1, keepdims=True)
 
 
 def _ridge_offsets(count_bc: np.ndarray, total_bcd: np.ndarray) -> np.ndarray:
