@@ -150,3 +150,14 @@ def test_same_seed_same_bits_and_bounded_rows(monkeypatch: pytest.MonkeyPatch) -
     a, b = (LabelHead.fit(z, label, np.arange(400), seed=1) for _ in range(2))
     assert np.array_equal(a.coefficient, b.coefficient)
     assert a.temperature == b.temperature
+
+
+def test_a_class_with_one_cell_does_not_make_its_neighbours_unknown() -> None:
+    rng = np.random.default_rng(0)
+    z = np.vstack([rng.standard_normal((100, 3)), rng.standard_normal((100, 3)) + 6, [[0.0, 12.0, 0.0]]])
+    label = np.array(["a"] * 100 + ["b"] * 100 + ["rare"], dtype=object)
+    head = LabelHead.fit(z, label, np.arange(201), seed=0)
+    near = np.array([[0.3, 12.2, -0.2], [-0.5, 11.6, 0.4]])
+    found = head.predict(near, min_confidence=0.0)
+    assert not found["unknown"].any()
+    assert head.predict(near + 40, min_confidence=0.0)["unknown"].all()

@@ -80,12 +80,12 @@ def scan(X: Any) -> Scan:
         for values in _chunks(X.data):
             found.add(values)
         stored = X if found.low > 0 else X != 0  # explicit zeros are stored too
-        found.empty_rows = int((stored.getnnz(axis=1) == 0).sum())
+        found.empty_rows = int((np.diff(sp.csr_matrix(stored).indptr) == 0).sum())
         return found
     for block in io.raw_blocks(X, max(1, _CHUNK // max(1, X.shape[1]))):
         if sp.issparse(block):
             found.add(block.data)
-            found.empty_rows += int(((block != 0).getnnz(axis=1) == 0).sum())
+            found.empty_rows += int((np.diff(sp.csr_matrix(block != 0).indptr) == 0).sum())
         else:
             found.add(block.ravel())
             zero = block == 0

@@ -15,6 +15,7 @@ from omicsfm import hub
 
 MAX_ROWS = 20_000
 N_FOLDS = 5
+FEW_ROWS = 50
 
 
 @hub.state
@@ -51,6 +52,9 @@ class LabelHead:
         centre, precision = _classes(z_nk, code, len(names))
         distance = _held_out_distance(z_nk, code, fold_n, len(names))
         far = np.array([np.quantile(distance[code == c], 0.99) for c in range(len(names))])
+        # A handful of cells says little about how far their class reaches: it reaches as far as classes do.
+        few = np.bincount(code, minlength=len(names)) < FEW_ROWS
+        far[few] = np.maximum(far[few], np.quantile(distance, 0.99))
         if len(names) == 1:
             return cls([str(names[0])], np.zeros((1, z_nk.shape[1])), np.zeros(1), 1.0, centre, precision, far)
         model = LogisticRegression(C=1.0, max_iter=500, random_state=seed)

@@ -96,6 +96,6 @@ class TokenModel(BaseEstimator):
             values=inputs,
             rows={m: np.arange(k) for m, k in n.items()},
             obs_names=pd.RangeIndex(max(n.values())),
-            batch=np.full(max(n.values()), "all"),
+            batch=np.full(max(n.values()), ""),
         )
         return self._compute(tokens)

@@ -157,7 +157,7 @@ class Tokenizer(BaseEstimator):
     def _batch(self, mdata: MuData) -> np.ndarray:
         # A query needs no setup(): the key that training used is read where the column is there.
         if self.batch_key_ is None or self.batch_key_ not in mdata.obs.columns:
-            return np.full(mdata.n_obs, "all")
+            return np.full(mdata.n_obs, "")  # no batch of training is named so: its offset is none
         return mdata.obs[self.batch_key_].astype(str).to_numpy().astype(str)
 
     def recipe_names(self) -> dict[str, str]:
