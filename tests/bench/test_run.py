@@ -13,7 +13,7 @@ from omicsfm.bench._results import COLUMNS
 from omicsfm.tasks import Annotation, Finding, Imputation, MosaicIntegration
 
 TINY = (
-    Question("pbmc_mosaic", MosaicIntegration(), "LinearMosaic", ("Chance", "CCA")),
+    Question("pbmc_mosaic", MosaicIntegration(), "LinearMosaic", ("CCA",), controls=("Chance",)),
     Question("pbmc_mosaic", Imputation(("protein",)), "LinearMosaic", ("MeanImputer", "RidgeImputer")),
     Question("pbmc_mosaic", Annotation(n_unseen=1), "LinearMosaic", ("MajorityClass", "LogisticLabels")),
 )

@@ -166,3 +166,15 @@ def test_the_spread_grows_beyond_the_states() -> None:
     assert (sd[2:, 0] <= [4, 16]).all()  # beyond it, no faster than the distance itself
     wider = decoder.predict(z_nk, 0.5 * np.eye(K))[1]
     assert (wider > sd).all()
+
+
+def test_a_feature_never_measured_is_like_any_other_and_says_how_unsure_it_is() -> None:
+    """Otherwise its interval has no width around 0, and covers nothing."""
+    z, x = simulate(400, 40)
+    truth = x[:, -1].copy()
+    x[:, -1] = np.nan
+    mean, loading, noise = stats_of([(x, z)], 40).finish()
+    assert mean[-1] == pytest.approx(mean[:-1].mean())
+    assert not loading[-1].any()
+    assert noise[-1] > noise[:-1].max()
+    assert (np.abs(truth - mean[-1]) < 1.645 * np.sqrt(noise[-1])).mean() > 0.5

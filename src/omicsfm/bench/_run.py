@@ -113,7 +113,8 @@ class _Runner:
     def ask(self, question: Question) -> None:
         """Run one question over its splits, methods and seeds."""
         mdata = self._load(question)
-        names = [question.method, *(b for b in question.baselines if self.methods is None or b in self.methods)]
+        others = (*question.baselines, *question.controls)
+        names = [question.method, *(b for b in others if self.methods is None or b in self.methods)]
         values: Values = {}
         answers: list[Any] = []
         steps = [(split, seed) for split in question.task.splits(mdata) for seed in self.seeds]

@@ -67,8 +67,16 @@ class DecoderStats:
             gram[:, -1, -1] = scale
             coefficient = np.linalg.solve(gram, self.xz_gk[:, :, None])[:, :, 0]
         residual = (self.xx_g - (coefficient * self.xz_gk).sum(axis=1)) / scale
-        floor = 1e-8 + 1e-6 * self.xx_g / scale
-        return coefficient[:, -1], coefficient[:, :-1], np.maximum(residual, floor)
+        mean, loading = coefficient[:, -1], coefficient[:, :-1]
+        noise = np.maximum(residual, 1e-8 + 1e-6 * self.xx_g / scale)
+        never = self.n_g < 2
+        if never.any() and not never.all():
+            # Nothing was seen of it (a panel that no training batch had): it is like any feature of the modality.
+            mean[never] = mean[~never].mean()
+            loading[never] = 0.0
+            total = noise[~never] + (loading[~never] ** 2).sum(axis=1)
+            noise[never] = mean[~never].var() + total.mean()
+        return mean, loading, noise
 
 
 @hub.state

@@ -119,7 +119,7 @@ class CellState:
     """
 
     name = "cell_state"
-    split_unit = "donor"
+    split_unit = "data set"
     primary: tuple[str, ...] = ("knn_accuracy_cross_donor", "ilisi")
 
     def splits(self, mdata: MuData) -> Iterator[Split]:
