@@ -53,7 +53,8 @@ def drop_modality(mdata: MuData, mod: str, cells: np.ndarray) -> MuData:
     """Copy in which some cells (bool over obs) were not measured in `mod`; cells left with nothing are gone."""
     keep = {m: np.ones(mdata.mod[m].n_obs, dtype=bool) for m in mdata.mod}
     keep[mod] = ~cells[contract.rows(mdata, mod)]
-    mods = {m: mdata.mod[m][keep[m]].copy() for m in mdata.mod if keep[m].any()}
+    with _compat.silent():  # anndata sets a deprecated pandas option where a view loses categories
+        mods = {m: mdata.mod[m][keep[m]].copy() for m in mdata.mod if keep[m].any()}
     names = pd.Index(mdata.obs_names)
     left = np.zeros(len(names), dtype=bool)
     for adata in mods.values():
