@@ -46,7 +46,13 @@ def compare(question: Question, values: Values, cost: Mapping[str, float], *, se
                 "metric": metric,
                 "method": question.method,
                 "baseline": best,
-                "comparison": _bootstrap(own, values[metric, best], question.task.split_unit, seed),
+                "comparison": _bootstrap(
+                    own,
+                    values[metric, best],
+                    unit=question.task.split_unit,
+                    member=METRICS[base_metric(metric)].per,
+                    seed=seed,
+                ),
                 "cost_ratio": cost[question.method] / cost[best] if cost.get(best) else float("nan"),
             }
         )
@@ -93,7 +99,7 @@ def _score(metric: str, by_unit: Mapping[str, list[np.ndarray]]) -> float:
 
 
 def _bootstrap(
-    a: Mapping[str, list[np.ndarray]], b: Mapping[str, list[np.ndarray]], unit: str, seed: int
+    a: Mapping[str, list[np.ndarray]], b: Mapping[str, list[np.ndarray]], *, unit: str, member: str, seed: int
 ) -> Comparison:
     units = [u for u in a if u in b]
     mean_a = [np.mean(a[u], axis=0) for u in units]
@@ -107,5 +113,5 @@ def _bootstrap(
         n_boot=4000,
         seed=seed,
         unit_name=f"{unit}s",
-        member_name=f"{unit}s" if single else "members",
+        member_name=f"{unit}s" if single else f"{member}s",
     )

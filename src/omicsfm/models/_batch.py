@@ -70,8 +70,7 @@ class BatchAligner:
 
     def states(self, tokens: Tokens, block: Block) -> np.ndarray:
         """Give the soft assignment (n, n_states) of a block of cells, each to the states as its batch has them."""
-        known = {name: i for i, name in enumerate(self.batches)}
-        code = np.array([known.get(name, -1) for name in tokens.batch[block.obs]])
+        code = self._codes(tokens, block)
         z_nk = _state(self.factors, tokens, block)
         weight = np.empty((len(z_nk), self.centre_bck.shape[1]))
         for i in np.unique(code):
@@ -84,13 +83,16 @@ class BatchAligner:
         out = {m: tokens.values[m][block.rows[m]].astype(np.float64) for m in block.pattern}
         if not self.batches:
             return out
-        known = {name: i for i, name in enumerate(self.batches)}
-        code = np.array([known.get(name, -1) for name in tokens.batch[block.obs]])
+        code = self._codes(tokens, block)
         weight_nc = self.states(tokens, block)
         for i in np.unique(code[code >= 0]):
             for m in block.pattern:
                 out[m][code == i] -= weight_nc[code == i] @ self.offset[m][i]
         return out
+
+    def _codes(self, tokens: Tokens, block: Block) -> np.ndarray:
+        known = {name: i for i, name in enumerate(self.batches)}
+        return np.array([known.get(name, -1) for name in tokens.batch[block.obs]])
 
     def _offsets(self, tokens: Tokens, code: np.ndarray) -> dict[str, np.ndarray]:
         n_batches, n_states = self.centre_bck.shape[:2]
