@@ -12,6 +12,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
@@ -75,7 +76,7 @@ class BatchAligner:
         weight = np.empty((len(z_nk), self.centre_bck.shape[1]))
         for i in np.unique(code):
             centre_ck = self.centre_bck.mean(axis=0) if i < 0 else self.centre_bck[i]
-            weight[code == i] = _soft(squared_distance(z_nk[code == i], centre_ck) / self.width)
+            weight[code == i] = softmax(-squared_distance(z_nk[code == i], centre_ck) / self.width, axis=1)
         return weight
 
     def __call__(self, tokens: Tokens, block: Block) -> dict[str, np.ndarray]:
@@ -130,7 +131,7 @@ def _matched_states(z_nk: np.ndarray, batch_n: np.ndarray, n_batches: int, *, se
     offset_bck = np.zeros((n_batches, *centre_ck.shape))
     for _ in range(N_ROUNDS):
         for _ in range(N_INNER):
-            weight = _soft(squared_distance(corrected, centre_ck) / width + penalty_bc[batch_n])
+            weight = softmax(-squared_distance(corrected, centre_ck) / width - penalty_bc[batch_n], axis=1)
             count_bc = one_hot.T @ weight
             expected_bc = np.outer(one_hot.sum(axis=0), count_bc.sum(axis=0)) / len(z_nk)
             # Half a step: a full one would swap the batches of two states back and forth.
@@ -140,11 +141,6 @@ def _matched_states(z_nk: np.ndarray, batch_n: np.ndarray, n_batches: int, *, se
         offset_bck = _ridge_offsets(count_bc, total_bck)
         corrected = z_nk - np.einsum("nc,nck->nk", weight, offset_bck[batch_n])
     return centre_ck + offset_bck, width
-
-
-def _soft(distance_nc: np.ndarray) -> np.ndarray:
-    weight = np.exp(distance_nc.min(axis=1, keepdims=True) - distance_nc)
-    return weight / weight.sum(axis=1, keepdims=True)
 
 
 def _ridge_offsets(count_bc: np.ndarray, total_bcd: np.ndarray) -> np.ndarray:

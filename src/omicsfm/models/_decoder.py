@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse, stats
+from scipy.special import softmax
 
 from omicsfm import hub
 from omicsfm.models._landmarks import squared_distance
@@ -121,9 +122,7 @@ def model_variance(loading_gk: np.ndarray, noise_g: np.ndarray, covariance_kk: n
 
 def soft_states(z_nk: np.ndarray, centre_ck: np.ndarray, width: float) -> np.ndarray:
     """Soft assignment (n, c) of cells to states."""
-    logit = -squared_distance(z_nk, centre_ck) / width
-    weight = np.exp(logit - logit.max(axis=1, keepdims=True))
-    return weight / weight.sum(axis=1, keepdims=True)
+    return softmax(-squared_distance(z_nk, centre_ck) / width, axis=1)
 
 
 def calibrate(ratio_ng: np.ndarray, weight_nc: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:

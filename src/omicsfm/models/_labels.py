@@ -129,6 +129,11 @@ def _temperature(model: LogisticRegression, z_nk: np.ndarray, code: np.ndarray, 
     logit = cross_val_predict(model, z_nk, code, cv=splits, method="decision_function")
     if logit.ndim == 1:
         logit = np.column_stack([-logit, logit]) / 2
+    return fit_temperature(logit, code)
+
+
+def fit_temperature(logit: np.ndarray, code: np.ndarray) -> float:
+    """Temperature that makes held-out logits (n, c) most likely for the true classes (n,)."""
     rows = np.arange(len(code))
 
     def loss(log_t: float) -> float:

@@ -12,6 +12,7 @@ from omicsfm import contract, metrics
 from omicsfm._errors import InputError
 from omicsfm.models import Imputation as Imputed
 from omicsfm.models import Imputes
+from omicsfm.pp import dense_nan
 from omicsfm.tasks._splits import donors, drop_modality, hide_labels, paired_donors
 from omicsfm.tasks._task import Finding, Scores, Split
 
@@ -73,7 +74,7 @@ class Imputation:
         observed = np.full(found.mean.shape, np.nan)
         position = found.mean.index.get_indexer(source.mod[target].obs_names)
         for span, block in model.tokenizer_.scaled(source, target):
-            observed[position[span]] = block.toarray() if hasattr(block, "toarray") else block
+            observed[position[span]] = dense_nan(block, None)
         return found, observed
 
     def score(self, prediction: tuple[Imputed, np.ndarray], split: Split) -> Scores:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from omicsfm import hub
 from omicsfm.metrics import neighbors
+from omicsfm.models._labels import fit_temperature
 from omicsfm.models.baselines._annotator import Annotator
 
 
@@ -42,12 +42,7 @@ class Vote:
         k = min(k, len(x_nd) - 1)
         found = neighbors(x_nd, k)
         log_vote = _log_votes(code[found.indices], len(names))
-        rows = np.arange(len(code))
-
-        def loss(log_t: float) -> float:
-            return float(-log_softmax(log_vote / np.exp(log_t), axis=1)[rows, code].mean())
-
-        temperature = float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))
+        temperature = fit_temperature(log_vote, code)
         far = float(np.quantile(found.distances.mean(axis=1), 0.99))
         return cls(x_nd, code.astype(np.int64), [str(n) for n in names], k, temperature, far)
 
