@@ -22,6 +22,7 @@ from omicsfm.models.baselines import (
     RidgeImputer,
 )
 from omicsfm.models.linear_mosaic import LinearMosaic
+from omicsfm.models.mosaic import Mosaic
 
 __all__ = [
     "CCA",
@@ -42,6 +43,7 @@ __all__ = [
     "MeanImputer",
     "MeanKNNRidge",
     "ModalityPCA",
+    "Mosaic",
     "RidgeImputer",
     "Saves",
     "create",

@@ -108,7 +108,7 @@ class BatchAligner:
                 for m in block.pattern:
                     count[m][i] += weight_nc[here].sum(axis=0)
                     total[m][i] += weight_nc[here].T @ tokens.values[m][block.rows[m][here]]
-        return {m: _ridge_offsets(count[m], total[m]) for m in tokens.values}
+        return {m: ridge_offsets(count[m], total[m]) for m in tokens.values}
 
 
 def _matched_states(z_nk: np.ndarray, batch_n: np.ndarray, n_batches: int, *, seed: int) -> tuple[np.ndarray, float]:
@@ -138,12 +138,12 @@ def _matched_states(z_nk: np.ndarray, batch_n: np.ndarray, n_batches: int, *, se
             penalty_bc = (penalty_bc + DIVERSITY * np.log((count_bc + 1) / (expected_bc + 1))) / 2
             centre_ck = weight.T @ corrected / np.maximum(weight.sum(axis=0), 1e-8)[:, None]
         total_bck = np.stack([weight[batch_n == b].T @ z_nk[batch_n == b] for b in range(n_batches)])
-        offset_bck = _ridge_offsets(count_bc, total_bck)
+        offset_bck = ridge_offsets(count_bc, total_bck)
         corrected = z_nk - np.einsum("nc,nck->nk", weight, offset_bck[batch_n])
     return centre_ck + offset_bck, width
 
 
-def _ridge_offsets(count_bc: np.ndarray, total_bcd: np.ndarray) -> np.ndarray:
+def ridge_offsets(count_bc: np.ndarray, total_bcd: np.ndarray) -> np.ndarray:
     """Solve, in every state, tokens ~ free intercept + penalised offset per batch; gives the offsets (b, c, d)."""
     n_batches, n_states = count_bc.shape
     offset = np.zeros_like(total_bcd)

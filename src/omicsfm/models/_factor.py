@@ -8,7 +8,7 @@ private to a view does not enter z. With two views and no missing one the maximu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -90,6 +90,13 @@ class FactorModel:
         gain = np.vstack(weighted) @ covariance
         return gain, -np.concatenate([self.mean[m] for m in pattern]) @ gain, covariance
 
+    def only(self, views: Pattern) -> FactorModel:
+        """Give the model of some of the views."""
+        mean, loading, noise = (
+            {m: v for m, v in part.items() if m in views} for part in (self.mean, self.loading, self.noise)
+        )
+        return FactorModel(mean, loading, noise, self.log_likelihood)
+
     def reliability(self, pattern: Pattern) -> np.ndarray:
         """Share of each factor's variance (k,) that the views of a pattern determine: 1 - posterior variance."""
         return 1 - np.diag(self.posterior(pattern)[2])
@@ -167,6 +174,49 @@ def prune(model: FactorModel, min_reliability: float) -> FactorModel:
     # What the dropped axes explained becomes noise of its view, so that the marginal covariances stay.
     noise = {m: p + dropped[m] @ dropped[m].T for m, p in model.noise.items()}
     return FactorModel(model.mean, {m: w @ axes for m, w in model.loading.items()}, noise, model.log_likelihood)
+
+
+def with_view(
+    model: FactorModel,
+    name: str,
+    parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    *,
+    ridge: float,
+) -> FactorModel:
+    """Add a view to a fitted model and change nothing else: one M-step for it, z being given by the other views.
+
+    Parameters
+    ----------
+    name
+        Of the new view.
+    parts
+        Blocks of cells: the new view (n, d), posterior means of z without it (n, k), and their covariance (k, k).
+    ridge
+        As in :func:`fit_factors`.
+    """
+    k = model.n_latent
+    zz, n = np.zeros((k + 1, k + 1)), 0
+    xz: np.ndarray | None = None
+    xx: np.ndarray | None = None
+    for x_nd, z_nk, covariance_kk in parts:
+        z1 = np.hstack([z_nk, np.ones((len(z_nk), 1))])
+        zz += len(x_nd) * np.pad(covariance_kk, (0, 1)) + z1.T @ z1
+        xz = x_nd.T @ z1 if xz is None else xz + x_nd.T @ z1
+        xx = x_nd.T @ x_nd if xx is None else xx + x_nd.T @ x_nd
+        n += len(x_nd)
+    if xz is None or xx is None:
+        raise ValueError("no cells to learn the view from")
+    coefficient = linalg.solve(zz + 1e-9 * n * np.eye(k + 1), xz.T, assume_a="pos").T
+    mean = xz[:, k] / n
+    total = float(np.trace(xx / n - np.outer(mean, mean))) / len(mean)
+    residual = (xx - coefficient @ xz.T) / n
+    noise = _positive(residual, 0.0) + max(ridge * total, 1e-10) * np.eye(len(mean))
+    return FactorModel(
+        {**model.mean, name: coefficient[:, k]},
+        {**model.loading, name: coefficient[:, :k]},
+        {**model.noise, name: noise},
+        model.log_likelihood,
+    )
 
 
 def _canonical_start(mean: dict, covariance: dict, cross: dict, prior: dict, n_latent: int) -> FactorModel:

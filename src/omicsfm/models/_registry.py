@@ -22,8 +22,9 @@ from omicsfm.models.baselines import (
     ModalityPCA,
     RidgeImputer,
 )
-from omicsfm.models.external import MOFA
+from omicsfm.models.external import MOFA, MultiVI, PeakVI, ScANVI, TotalVI
 from omicsfm.models.linear_mosaic import LinearMosaic
+from omicsfm.models.mosaic import Mosaic
 
 GROUP = "omicsfm.models"  # of entry points: name = "package.module:Factory"
 
@@ -43,7 +44,12 @@ _OURS: dict[str, Factory] = {
     "MeanImputer": MeanImputer,
     "MeanKNNRidge": MeanKNNRidge,
     "ModalityPCA": ModalityPCA,
+    "Mosaic": Mosaic,
+    "MultiVI": MultiVI,
+    "PeakVI": PeakVI,
     "RidgeImputer": RidgeImputer,
+    "ScANVI": ScANVI,
+    "TotalVI": TotalVI,
     "WNN": WNN,
 }
 

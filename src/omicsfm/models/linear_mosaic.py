@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -12,14 +14,16 @@ from sklearn.utils.validation import check_is_fitted
 from omicsfm import contract, hub
 from omicsfm._errors import InputError, OmicsfmWarning
 from omicsfm._progress import progress
-from omicsfm.models._cells import blocks
+from omicsfm.models._cells import Block, blocks
 from omicsfm.models._crossfit import Features, fit_decoder
 from omicsfm.models._decoder import Decoder
+from omicsfm.models._extend import extend_latent, extend_tokenizer
+from omicsfm.models._factor import Pattern
 from omicsfm.models._labels import LabelHead
 from omicsfm.models._latent import Latent
 from omicsfm.models._protocols import Imputation
 from omicsfm.models._state import CellState
-from omicsfm.models._token_model import TokenModel
+from omicsfm.models._token_model import PROBE_ROWS, TokenModel
 from omicsfm.pp import Tokens, dense_nan, vstack
 
 
@@ -86,15 +90,7 @@ class LinearMosaic(TokenModel):
         self.decoders_: dict[str, Decoder] = {}
         if len(tokens.values) > 1:
             for mod in progress(sorted(tokens.values), desc="decoders"):
-                self.decoders_[mod] = fit_decoder(
-                    self.latent_,
-                    tokens,
-                    mod,
-                    self._features(mdata, mod),
-                    ridge=self.ridge,
-                    level=self.level,
-                    seed=self.seed,
-                )
+                self.decoders_[mod] = self._fit_decoder(tokens, mod, self._features(mdata, mod))
         self.labels_ = self._fit_labels(mdata, tokens)
         self.fit_metrics_ = {
             "n_obs": tokens.n_obs,
@@ -130,7 +126,7 @@ class LinearMosaic(TokenModel):
         check_is_fitted(self, "latent_")
         if modality not in self.decoders_:
             raise InputError(
-                f"LinearMosaic.impute: cannot predict '{modality}'. Fix: choose one of "
+                f"{type(self).__name__}.impute: cannot predict '{modality}'. Fix: choose one of "
                 f"{', '.join(self.decoders_) or '(none: the model was fitted on one modality)'}."
             )
         tokens = self._tokens(mdata)
@@ -141,7 +137,7 @@ class LinearMosaic(TokenModel):
         for block in blocks(tokens, n_rows=2048):
             pattern = block.without(modality)
             blind += 0 if pattern else len(block.obs)
-            mean[block.obs], sd[block.obs] = decoder.predict(*self.latent_.posterior(tokens, block, pattern=pattern))
+            mean[block.obs], sd[block.obs] = self._block_features(tokens, block, pattern, modality)
         if blind:
             warnings.warn(
                 f"{blind} cells have no modality other than '{modality}': they get its mean and full spread",
@@ -181,11 +177,55 @@ class LinearMosaic(TokenModel):
         check_is_fitted(self, "latent_")
         if self.labels_ is None:
             raise InputError(
-                "LinearMosaic.annotate: the model was fitted without labels. Fix: "
+                f"{type(self).__name__}.annotate: the model was fitted without labels. Fix: "
                 "ofm.setup(mdata, label_key=...) before fit; cells without a label may be NaN."
             )
         out = self.labels_.predict(np.asarray(self.embed(mdata)), min_confidence=min_confidence)
         return out.set_axis(mdata.obs_names, axis=0)
+
+    def add_modality(self, mdata: MuData, modality: str) -> Self:
+        """Learn one more modality, from cells that have it and a known one; nothing fitted before is changed.
+
+        Parameters
+        ----------
+        mdata
+            Satisfies the contract; seen or new cells. Those that link the new modality to known ones teach it.
+        modality
+            Name of the new modality.
+
+        Returns
+        -------
+        The model itself; states of cells without the new modality stay the same to the bit.
+
+        Raises
+        ------
+        InputError
+            For a modality that is known or not there, a model of one modality, or too few linking cells; the model is
+            then as it was.
+        """
+        check_is_fitted(self, "latent_")
+        contract.check(mdata).raise_for_errors()
+        name = type(self).__name__
+        if modality not in mdata.mod or modality in self.latent_.lift or not self.decoders_:
+            found = "the model was fitted on one modality" if not self.decoders_ else f"found {', '.join(mdata.mod)}"
+            raise InputError(
+                f"{name}.add_modality: '{modality}' must be in the data and new to a model of "
+                f"{', '.join(self.latent_.lift)}; {found}. Fix: name another modality, or fit a new model on all."
+            )
+        tokenizer = extend_tokenizer(self.tokenizer_, mdata, modality)
+        tokens = tokenizer.transform(mdata)
+        latent = extend_latent(
+            self.latent_, tokens, modality, n_landmarks=self.n_landmarks, ridge=self.ridge, seed=self.seed
+        )
+        before = self.tokenizer_, self.latent_
+        self.tokenizer_, self.latent_ = tokenizer, latent
+        try:
+            self.decoders_[modality] = self._fit_decoder(tokens, modality, self._features(mdata, modality))
+        except BaseException:
+            self.tokenizer_, self.latent_ = before
+            raise
+        self.probe_ = {**self.probe_, modality: tokens.values[modality][:PROBE_ROWS]}
+        return self
 
     def _compute(self, tokens: Tokens) -> np.ndarray:
         return self._states(tokens)[0]
@@ -195,8 +235,23 @@ class LinearMosaic(TokenModel):
         mean = np.zeros((tokens.n_obs, self.state_.n_out))
         sd = np.zeros_like(mean)
         for block in blocks(tokens):
-            mean[block.obs], sd[block.obs] = self.state_(self.latent_, tokens, block, pattern=block.pattern)
+            mean[block.obs], sd[block.obs] = self._block_state(tokens, block, block.pattern)
         return mean, sd
+
+    def _block_state(self, tokens: Tokens, block: Block, pattern: Pattern) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and sd (n, n_latent) of the state of a block of cells, from their views in `pattern`."""
+        return self.state_(self.latent_, tokens, block, pattern=pattern)
+
+    def _block_features(
+        self, tokens: Tokens, block: Block, pattern: Pattern, modality: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predictive mean and sd (n, n_vars) of a modality of a block of cells, from their views in `pattern`."""
+        return self.decoders_[modality].predict(*self.latent_.posterior(tokens, block, pattern=pattern))
+
+    def _fit_decoder(self, tokens: Tokens, mod: str, features: Features) -> Decoder:
+        # Data that extend a fitted model may lack some of its modalities.
+        latent = replace(self.latent_, factors=self.latent_.factors.only(tuple(tokens.values)))
+        return fit_decoder(latent, tokens, mod, features, ridge=self.ridge, level=self.level, seed=self.seed)
 
     def _features(self, mdata: MuData, mod: str) -> Features:
         """Features of cells by position in obs; scaled once."""
@@ -216,7 +271,7 @@ class LinearMosaic(TokenModel):
         z, y, cell = [], [], []
         for block in blocks(tokens, obs=known):
             for pattern in {block.pattern, *((m,) for m in block.pattern)}:
-                z.append(self.state_(self.latent_, tokens, block, pattern=pattern)[0])
+                z.append(self._block_state(tokens, block, pattern)[0])
                 y.append(label[block.obs])
                 cell.append(block.obs)
         return LabelHead.fit(np.vstack(z), np.concatenate(y), np.concatenate(cell), seed=self.seed)

@@ -86,12 +86,12 @@ class Tokenizer(BaseEstimator):
     def _fit_modality(self, mdata: MuData, mod: str, batch: np.ndarray) -> None:
         recipe = RECIPES[contract.recipe_of(mdata, mod)]()
         self.var_names_[mod] = [str(v) for v in mdata.mod[mod].var_names]
-        for _, block, measured in self._aligned(mdata, mod):
+        for _, block, measured in self.aligned(mdata, mod):
             recipe.update(block, measured)
         recipe.finish()
         self.recipes_[mod] = recipe
         moments = BatchMoments()
-        for span, block, measured in self._aligned(mdata, mod):
+        for span, block, measured in self.aligned(mdata, mod):
             moments.update(recipe.scale(block, measured), batch[span])
         chosen = moments.select(recipe.max_features)
         if len(chosen) == 0:
@@ -104,7 +104,7 @@ class Tokenizer(BaseEstimator):
         n_components = max(1, min(self.n_components, adata.n_obs - 1, len(chosen) - 1))
 
         def blocks() -> Iterator[Matrix]:
-            for _, block, measured in self._aligned(mdata, mod):
+            for _, block, measured in self.aligned(mdata, mod):
                 yield recipe.scale(block, measured)[:, chosen]
 
         if moments.n_seen()[chosen].min() < adata.n_obs:
@@ -143,7 +143,7 @@ class Tokenizer(BaseEstimator):
         for mod in known:
             chosen = self.features_[mod]
             parts = [np.zeros((0, len(self.svd_[mod].components_)))]
-            for _, block, measured in self._aligned(mdata, mod):
+            for _, block, measured in self.aligned(mdata, mod):
                 x_ng = self.recipes_[mod].scale(block, measured)[:, chosen]
                 parts.append(_project(self.svd_[mod], x_ng, None if measured is None else measured[:, chosen]))
             values[mod] = np.vstack(parts).astype(np.float32)
@@ -174,11 +174,11 @@ class Tokenizer(BaseEstimator):
 
     def scaled(self, mdata: MuData, mod: str) -> Iterator[tuple[slice, Matrix]]:
         """Give row blocks of a modality on the recipe's scale, over the training features (NaN: not measured)."""
-        for span, block, measured in self._aligned(mdata, mod):
+        for span, block, measured in self.aligned(mdata, mod):
             yield span, self.recipes_[mod].scale(block, measured)
 
-    def _aligned(self, mdata: MuData, mod: str) -> Iterator[tuple[slice, Any, np.ndarray | None]]:
-        """Give row blocks over the training features, each with who measured what (None: all)."""
+    def aligned(self, mdata: MuData, mod: str) -> Iterator[tuple[slice, Any, np.ndarray | None]]:
+        """Give row blocks of raw values over the training features, each with who measured what (None: all)."""
         adata = mdata.mod[mod]
         measured = contract.measured(mdata, mod)
         position = pd.Index(adata.var_names).get_indexer(pd.Index(self.var_names_[mod]))

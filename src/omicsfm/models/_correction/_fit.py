@@ -1,0 +1,233 @@
+"""Fit a correction and weigh it: cross-fitted on held-out cells, then trained once on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from omicsfm.models._correction._correction import Correction
+from omicsfm.models._correction._count_source import CountSource
+from omicsfm.models._correction._earned import Earned, weigh_match, weigh_tokens
+from omicsfm.models._correction._inputs import Frame, Inputs, code_of, covariances
+from omicsfm.models._correction._notes import Notes
+from omicsfm.models._correction._options import Options
+from omicsfm.models._factor import FactorModel, Pattern, fit_factors
+from omicsfm.models._latent import Latent
+from omicsfm.pp import Tokens
+
+MIN_PAIRS = 60  # fewer cells with two modalities cannot say whether a correction helps
+FEW_PAIRS = 5000  # up to here every pair is held out once; beyond, one part is
+N_FOLDS = 3
+HELD_OUT = 5  # one part in five, where only one is held out
+MAX_MATCH = 2000  # cells among which partners are sought
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A correction, what it earned, and its predictions of tokens for cells that it was not trained on.
+
+    Attributes
+    ----------
+    correction : trained on all cells; None where nothing could be, or nothing was earned.
+    earned : all comparisons made.
+    out_of_fold : modality -> positions of cells (n,), and corrections (n, d) of their tokens from their others.
+    """
+
+    correction: Correction | None
+    earned: list[Earned]
+    out_of_fold: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What every fold shares.
+
+    Attributes
+    ----------
+    latent, tokens : the closed form, and the cells.
+    scale : gives the scale of each factor in the state, by the modalities that a cell shows.
+    label : class of every cell, -1 for none.
+    counts : modality -> counts whose likelihood is trained as well.
+    ridge, options : of the closed form and of the network.
+    start : a correction to go on from.
+    frozen : the closed form never saw these cells, so it is not refitted without those held out.
+    """
+
+    latent: Latent
+    tokens: Tokens
+    scale: Callable[[Pattern], np.ndarray]
+    label: np.ndarray
+    counts: dict[str, CountSource]
+    ridge: float
+    options: Options
+    start: Correction | None = None
+    frozen: bool = False
+
+
+def fit_correction(problem: Problem, *, notes: Notes | None = None) -> Fitted:
+    """Train on folds, weigh on the cells held out of each, and train on all cells if anything was earned."""
+    code = _codes(problem.tokens)
+    several = np.array([bin(c).count("1") > 1 for c in code])
+    paired = np.flatnonzero(several)
+    if len(paired) < MIN_PAIRS:
+        return Fitted(None, [], {})
+    use = several | (problem.label >= 0) if problem.options.label_weight else several
+    everything = problem.latent.moments(problem.tokens)
+    folds = []
+    for i, held in enumerate(_folds(problem, paired)):
+        options = replace(problem.options, seed=problem.options.seed + 1000 * (i + 1))
+        factors = problem.latent.factors
+        if not problem.frozen:
+            left = everything.merge(problem.latent.moments(problem.tokens, held), sign=-1)
+            factors = fit_factors(left, n_latent=0, ridge=problem.ridge, max_iter=5, start=factors)
+        train = np.setdiff1d(np.flatnonzero(use), held, assume_unique=True)
+        # Training stops on half of the held-out cells, the other half weighs what it led to.
+        stop = held[::2]
+        found, epoch = _train(problem, factors, train, stop, options, notes, f"fold {i + 1}")
+        folds.append((found, held, epoch))
+    earned = _weigh(problem, folds, code)
+    epochs = int(np.median([epoch for _, _, epoch in folds]))
+    if epochs == 0 or not any(row.weight for row in earned):
+        return Fitted(None, [replace(row, weight=0.0) for row in earned], {})
+    options = replace(problem.options, max_epochs=epochs)
+    final, _ = _train(problem, problem.latent.factors, np.flatnonzero(use), None, options, notes, "all cells")
+    return Fitted(final, earned, _out_of_fold(problem, folds))
+
+
+def _train(
+    problem: Problem,
+    factors: FactorModel,
+    train: np.ndarray,
+    stop: np.ndarray | None,
+    options: Options,
+    notes: Notes | None,
+    words: str,
+) -> tuple[Correction, int]:
+    from omicsfm.models._correction._run import run  # imports torch and Lightning
+
+    start = problem.start
+    frame = Frame.fit(problem.latent, factors, problem.tokens, train) if start is None else start.frame
+    obs = train if stop is None else np.union1d(train, stop)
+    inputs = Inputs.of(frame, problem.latent, factors, problem.tokens, obs)
+    shared = {
+        "covariance": covariances(frame, factors),
+        "scale": np.array([problem.scale(p) for p in _sets(frame)], dtype=np.float32),
+    }
+    sizes, trained = run(
+        frame,
+        inputs,
+        shared,
+        label=problem.label[obs],
+        counts=problem.counts,
+        train_rows=np.searchsorted(obs, train),
+        stop_rows=None if stop is None else np.searchsorted(obs, stop),
+        options=options,
+        start=None if start is None else start.weights,
+        notes=notes,
+        words=words,
+    )
+    return Correction(frame, factors, sizes, trained.weights), trained.best_epoch
+
+
+def _weigh(problem: Problem, folds: list[tuple[Correction, np.ndarray, int]], code: np.ndarray) -> list[Earned]:
+    tokens: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
+    match: dict[tuple[str, str], list[tuple[np.ndarray, ...]]] = {}
+    for correction, held, _ in folds:
+        frame, rows = correction.frame, held[1::2]
+        inputs = Inputs.of(frame, problem.latent, correction.factors, problem.tokens, rows)
+        for source, target in _directions(frame, np.unique(code[rows])):
+            need = code_of(frame, source) | code_of(frame, (target,))
+            has = np.flatnonzero((code[rows] & need) == need)
+            if len(has):
+                part = _part(inputs, has)
+                z, out = _read(correction, part, source)
+                residual = part.x[target] - frame.mean[target] - z @ frame.loading[target].T
+                tokens.setdefault(("+".join(source), target), []).append((residual, out["tokens"][target]))
+        for a, b in combinations(frame.mods, 2):
+            need = code_of(frame, (a, b))
+            has = np.flatnonzero((code[rows] & need) == need)[:MAX_MATCH]
+            if len(has) > 1:
+                part = _part(inputs, has)
+                scales = problem.scale((a,)), problem.scale((b,))
+                (za, oa), (zb, ob) = _read(correction, part, (a,)), _read(correction, part, (b,))
+                four = za * scales[0], zb * scales[1], oa["state"] * scales[0], ob["state"] * scales[1]
+                match.setdefault((a, b), []).append(four)
+    weighed = [weigh_tokens(*key, *(np.vstack(v) for v in zip(*parts, strict=True))) for key, parts in tokens.items()]
+    return weighed + weigh_match(match)
+
+
+def _read(correction: Correction, inputs: Inputs, source: Pattern) -> tuple[np.ndarray, dict[str, Any]]:
+    """Give closed-form factors and the network's corrections of cells read from `source`."""
+    z = (
+        sum(inputs.information[m].astype(np.float64) for m in source)
+        @ correction.factors.posterior(tuple(m for m in correction.frame.mods if m in source))[2]
+    )
+    return z, correction.read(inputs, np.full(len(inputs.obs), code_of(correction.frame, source)))
+
+
+def _out_of_fold(
+    problem: Problem, folds: list[tuple[Correction, np.ndarray, int]]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for correction, held, _ in folds:
+        frame = correction.frame
+        inputs = Inputs.of(frame, problem.latent, correction.factors, problem.tokens, held)
+        code = (inputs.has.astype(np.int64) << np.arange(len(frame.mods))).sum(axis=1)
+        for i, m in enumerate(frame.mods):
+            shown = code & ~(1 << i)
+            rows = np.flatnonzero((code >> i & 1).astype(bool) & (shown > 0))
+            out = correction.read(_part(inputs, rows), shown[rows])["tokens"][m] * frame.scale[m]
+            found.setdefault(m, []).append((held[rows], out))
+    merged = {m: tuple(np.concatenate(v) for v in zip(*parts, strict=True)) for m, parts in found.items()}
+    order = {m: np.argsort(obs, kind="stable") for m, (obs, _) in merged.items()}
+    return {m: (obs[order[m]], value[order[m]]) for m, (obs, value) in merged.items()}
+
+
+def _directions(frame: Frame, codes: np.ndarray) -> Iterator[tuple[Pattern, str]]:
+    """Give the sources from which each modality is predicted: each other one alone, and all others that cells have."""
+    for target in frame.mods:
+        others = [m for m in frame.mods if m != target]
+        sources: set[Pattern] = {(m,) for m in others}
+        for c in codes:
+            rest = tuple(m for i, m in enumerate(frame.mods) if c >> i & 1 and m != target)
+            if c >> frame.mods.index(target) & 1 and rest:
+                sources.add(rest)
+        for source in sorted(sources):
+            yield source, target
+
+
+def _folds(problem: Problem, paired: np.ndarray) -> Iterator[np.ndarray]:
+    """Held-out cells of each fold: whole batches where every link remains without them, else random parts."""
+    rng = np.random.default_rng(problem.options.seed)
+    shuffled = rng.permutation(paired)
+    if len(paired) > FEW_PAIRS:
+        yield np.sort(shuffled[: max(FEW_PAIRS // HELD_OUT, len(paired) // HELD_OUT)])
+        return
+    group = np.arange(len(paired)) % N_FOLDS
+    for i in range(N_FOLDS):
+        yield np.sort(shuffled[group == i])
+
+
+def _part(inputs: Inputs, rows: np.ndarray) -> Inputs:
+    return Inputs(
+        inputs.obs[rows],
+        {m: x[rows] for m, x in inputs.x.items()},
+        inputs.has[rows],
+        {m: h[rows] for m, h in inputs.information.items()},
+        inputs.batch[rows],
+    )
+
+
+def _codes(tokens: Tokens) -> np.ndarray:
+    code = np.zeros(tokens.n_obs, dtype=np.int64)
+    for i, m in enumerate(sorted(tokens.values)):
+        code[tokens.rows[m]] |= 1 << i
+    return code
+
+
+def _sets(frame: Frame) -> list[Pattern]:
+    return [tuple(m for i, m in enumerate(frame.mods) if c >> i & 1) for c in range(2 ** len(frame.mods))]

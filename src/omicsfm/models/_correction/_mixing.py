@@ -1,0 +1,145 @@
+"""Mixing of batches in the state: a small network that moves cells of known batches, kept only if it earns it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from omicsfm import hub, metrics
+from omicsfm.models._correction._earned import Earned, interval
+from omicsfm.models._correction._options import Options
+
+if TYPE_CHECKING:
+    from omicsfm.models._correction._mixing_net import MixingNet
+
+WEIGHTS = (0.5, 1.0)
+MAX_CELLS = 10_000  # that are trained on, and as many that are asked
+MIN_CELLS = 60
+K_MIXING, K_STATE = 90, 15
+TOLERANCE = 0.005  # of neighbours of the same state that mixing may cost
+
+
+@hub.state
+@dataclass(frozen=True)
+class Mixing:
+    """Trained network, as arrays.
+
+    Attributes
+    ----------
+    batches : names of those it knows; cells of others stay where they are.
+    centre_k, unit : of the state, before the network.
+    weights : parameters of the network.
+    """
+
+    batches: list[str]
+    centre_k: np.ndarray
+    unit: float
+    weights: dict[str, np.ndarray]
+
+    def __call__(self, state_nk: np.ndarray, batch_n: np.ndarray) -> np.ndarray:
+        """Give the shift (n, k) of states of cells of the named batches (n,)."""
+        import torch
+
+        code = codes(self.batches, batch_n)
+        known = code >= 0
+        shift = np.zeros_like(state_nk)
+        if known.any():
+            x = torch.from_numpy(((state_nk[known] - self.centre_k) / self.unit).astype(np.float32))
+            with torch.no_grad():
+                shift[known] = self._net(x, torch.from_numpy(code[known])).double().numpy() * self.unit
+        return shift
+
+    @cached_property
+    def _net(self) -> MixingNet:
+        import torch
+
+        from omicsfm.models._correction._mixing_net import MixingNet
+
+        net = MixingNet(len(self.centre_k), len(self.batches))
+        net.load_state_dict({name: torch.from_numpy(np.array(w)) for name, w in self.weights.items()})
+        return net.eval()
+
+
+def codes(batches: list[str], batch_n: np.ndarray) -> np.ndarray:
+    """Position of every cell's batch; -1 for one that is not known."""
+    known = {name: i for i, name in enumerate(batches)}
+    return np.array([known.get(name, -1) for name in batch_n], dtype=np.int64)
+
+
+def fit_mixing(
+    state_nk: np.ndarray, batch_n: np.ndarray, weight_nc: np.ndarray, *, options: Options
+) -> tuple[Mixing | None, Earned | None]:
+    """Train on half of the cells, weigh on the other half and the other way round, and train on all if it earned.
+
+    Parameters
+    ----------
+    state_nk
+        States of cells, of comparable meaning in all batches.
+    batch_n
+        Their batches.
+    weight_nc
+        Their soft assignment to states that the batches share: within these the batches shall mix, and neighbours
+        shall stay of one state.
+    """
+    rng = np.random.default_rng(options.seed)
+    names, count = np.unique(batch_n, return_counts=True)
+    if len(names) < 2 or np.sort(count)[-2] < MIN_CELLS:
+        return None, None
+    some = np.sort(rng.permutation(len(state_nk))[: 2 * MAX_CELLS])
+    state_nk, batch_n, weight_nc = state_nk[some], batch_n[some], weight_nc[some]
+    half = rng.permutation(len(some)) % 2
+    kind = weight_nc.argmax(axis=1)
+    before: list[np.ndarray] = []
+    after: dict[float, list[np.ndarray]] = {weight: [] for weight in WEIGHTS}
+    for i in (0, 1):
+        asked = half == i
+        mixing = _train(state_nk[~asked], batch_n[~asked], weight_nc[~asked], options, f"mixing, half {i + 1}")
+        shift = mixing(state_nk[asked], batch_n[asked])
+        before.append(_look(state_nk[asked], batch_n[asked], kind[asked]))
+        for weight, found in after.items():
+            found.append(_look(state_nk[asked] + weight * shift, batch_n[asked], kind[asked]))
+    rows = [_weigh(np.hstack(before), np.hstack(found), weight) for weight, found in after.items()]
+    best = max(rows, key=lambda row: (row.weight > 0, row.gain))
+    if not best.weight:
+        return None, best
+    return _train(state_nk, batch_n, weight_nc, options, "mixing"), best
+
+
+def _look(state_nk: np.ndarray, batch_n: np.ndarray, kind_n: np.ndarray) -> np.ndarray:
+    """Mixing of batches around every cell, and the share of its neighbours of its own state, (2, n)."""
+    near = metrics.neighbors(state_nk, min(K_MIXING, len(state_nk) // 3))
+    same = (kind_n[near.first(K_STATE).indices] == kind_n[:, None]).mean(axis=1)
+    return np.vstack([metrics.ilisi(near, batch_n), same])
+
+
+def _weigh(before: np.ndarray, after: np.ndarray, weight: float) -> Earned:
+    gain, half = interval(after[0] - before[0])
+    change, spread = interval(after[1] - before[1])
+    # More mixing is no gain where neighbours are no longer of one state.
+    earned = gain > half and change + spread > -TOLERANCE
+    scores = float(before[0].mean()), float(after[0].mean())
+    return Earned("batches", "", "", len(before[0]), *scores, gain, gain - half, gain + half, weight if earned else 0.0)
+
+
+def _train(state_nk: np.ndarray, batch_n: np.ndarray, weight_nc: np.ndarray, options: Options, words: str) -> Mixing:
+    from omicsfm.models._correction._mixing_net import train_mixing  # imports torch and Lightning
+
+    names = [str(b) for b in np.unique(batch_n)]
+    code = codes(names, batch_n)
+    centre = state_nk.mean(axis=0)
+    unit = float(((state_nk - centre) ** 2).sum(axis=1).mean() ** 0.5) or 1.0
+    x = ((state_nk - centre) / unit).astype(np.float32)
+    return Mixing(names, centre, unit, train_mixing(x, code, _balance(weight_nc, code, len(names)), options, words))
+
+
+def _balance(weight_nc: np.ndarray, code: np.ndarray, n_batches: int) -> np.ndarray:
+    """Weight of every cell with which each batch has the same share of each state: composition shall not be mixed away.
+
+    Bounded, so that a state that a batch hardly has does not speak through a few cells.
+    """
+    share_bc = np.stack([weight_nc[code == b].mean(axis=0) for b in range(n_batches)])
+    ratio_bc = share_bc.mean(axis=0) / np.maximum(share_bc, 1e-3)
+    return np.clip((weight_nc * ratio_bc[code]).sum(axis=1), 0.2, 5.0).astype(np.float32)
