@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from omicsfm._errors import InputError, OmicsfmWarning
 
 if TYPE_CHECKING:  # the same names for type checkers and editors, which do not run __getattr__
-    from omicsfm import bench, contract, datasets, hub, io, metrics, models, pl, pp, report, tasks
+    from omicsfm import bench, contract, datasets, hub, io, metrics, models, pl, pp, report, tasks, tl
     from omicsfm.contract import check, concat, modality_mask, setup
     from omicsfm.models import load
 
 __version__ = "0.1.0.dev0"
 
-_SUBMODULES = ("bench", "contract", "datasets", "hub", "io", "metrics", "models", "pl", "pp", "report", "tasks")
+_SUBMODULES = ("bench", "contract", "datasets", "hub", "io", "metrics", "models", "pl", "pp", "report", "tasks", "tl")
 # Public function -> the submodule that owns it.
 _FUNCTIONS = {
     "check": "contract",
@@ -47,6 +47,7 @@ __all__ = [
     "report",
     "setup",
     "tasks",
+    "tl",
 ]
 
 

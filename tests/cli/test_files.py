@@ -109,7 +109,7 @@ def test_warnings_are_one_line_on_stderr(model, query, capsys):
 
 
 def test_a_slash_in_a_name_can_be_stored(tmp_path):
-    from omicsfm.cli._store import put_imputation
+    from omicsfm.tl._store import put_imputation
 
     rng = np.random.default_rng(0)
     adata = ad.AnnData(rng.poisson(2, (5, 3)).astype(float), var=pd.DataFrame(index=["CD16/32", "b", "c"]))

@@ -11,7 +11,6 @@ from omicsfm.models import _registry as registry
 from omicsfm.models._registry import MODELS, create
 from omicsfm.models.baselines import CCA, KNNLabels, MeanImputer, ModalityPCA
 
-
 # Peers and what learns by gradients are checked with small budgets, each in a file of its own.
 QUICK = [n for n in registry._OURS if not MODELS[n].__module__.startswith("omicsfm.models.external") and n != "Mosaic"]
 
@@ -159,7 +158,7 @@ def test_toy_has_what_estimators_must_bear():
 
 def test_what_models_can_do():
     able = {
-        protocol: {n for n in (*QUICK, "Mosaic") if isinstance(create(n), protocol)}
+        protocol: {n for n in (*QUICK, "Mosaic") if n != "Stack" and isinstance(create(n), protocol)}
         for protocol in (Embeds, Imputes, Annotates)
     }
     both = {"LinearMosaic", "Mosaic"}

@@ -12,7 +12,7 @@ import omicsfm as ofm
 from omicsfm import InputError
 from omicsfm._progress import progress
 from omicsfm.cli._common import tell
-from omicsfm.cli._store import put_embedding, put_imputation, put_labels
+from omicsfm.tl._store import put_embedding, put_imputation, put_labels
 
 if TYPE_CHECKING:
     from mudata import MuData

@@ -48,11 +48,12 @@ def fit(
     donor_key: str | None = None,
     organism: str | None = None,
     modalities: Names = None,
+    model: str = "LinearMosaic",
     seed: int = 0,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Fit the mosaic model to a file of raw counts and save it.
+    """Fit a model to a file of raw counts and save it.
 
     Parameters
     ----------
@@ -68,12 +69,18 @@ def fit(
         Column of obs: the donor.
     organism
         Such as human or mouse: gene names of another one are an error then.
+    model
+        Registered name: LinearMosaic (seconds), Mosaic (its learned correction, where it earns its place; minutes),
+        or any other that can be saved.
     seed
         Same seed, same model to the bit.
     """
     import omicsfm as ofm
 
     writable(out, force=force)
+    made = ofm.models.create(model, seed=seed)
+    if not isinstance(made, ofm.models.Saves):
+        raise InputError(f"fit: '{model}' cannot be saved. Fix: choose LinearMosaic, Mosaic or Stack.")
     declared = recipes(modalities)
     mdata = ofm.io.read(file)
     try:
@@ -88,9 +95,8 @@ def fit(
     except InputError as err:
         raise InputError(f"{err} (Here: --batch-key, --label-key, --donor-key, --modalities NAME=RECIPE.)") from err
     tell(f"fit: {mdata.n_obs:,} cells, {', '.join(mdata.mod)}")
-    model = ofm.models.LinearMosaic(seed=seed).fit(mdata)
-    model.save(out, overwrite=force)
-    say({"model": str(out), **model.fit_metrics_}, f"model written to {out}", as_json=as_json)
+    made.fit(mdata).save(out, overwrite=force)
+    say({"model": str(out), **getattr(made, "fit_metrics_", {})}, f"model written to {out}", as_json=as_json)
 
 
 def _query(model: Path, file: Path, out: Path | None, *, verb: str, force: bool) -> tuple[Any, MuData, Path, dict]:
@@ -116,10 +122,11 @@ def embed(model: Path, file: Path, /, *, out: Path | None = None, force: Force =
         The file's data with the result, .h5mu or .zarr; default FILE with .embed.h5mu beside it.
     """
     import omicsfm as ofm
-    from omicsfm.cli._store import put_embedding
+    from omicsfm.tl._integrate import states
+    from omicsfm.tl._store import put_embedding
 
     fitted, mdata, target, made_by = _query(model, file, out, verb="embed", force=force)
-    mean, sd = fitted.embed(mdata, return_sd=True)
+    mean, sd = states(fitted, mdata)
     put_embedding(mdata, mean, sd, **made_by)
     ofm.io.write(mdata, target)
     payload = {"out": str(target), "n_obs": mean.shape[0], "n_latent": mean.shape[1]}
@@ -146,7 +153,7 @@ def impute(
         The file's data with the result, .h5mu or .zarr; default FILE with .impute.h5mu beside it.
     """
     import omicsfm as ofm
-    from omicsfm.cli._store import put_imputation
+    from omicsfm.tl._store import put_imputation
 
     fitted, mdata, target, made_by = _query(model, file, out, verb="impute", force=force)
     imputation = fitted.impute(mdata, modality)
@@ -173,7 +180,7 @@ def annotate(
         The file's data with the result, .h5mu or .zarr; default FILE with .annotate.h5mu beside it.
     """
     import omicsfm as ofm
-    from omicsfm.cli._store import put_labels
+    from omicsfm.tl._store import put_labels
 
     fitted, mdata, target, made_by = _query(model, file, out, verb="annotate", force=force)
     labels = fitted.annotate(mdata)

@@ -23,6 +23,7 @@ from omicsfm.models.baselines import (
 )
 from omicsfm.models.linear_mosaic import LinearMosaic
 from omicsfm.models.mosaic import Mosaic
+from omicsfm.models.stack import Stack, auto_model
 
 __all__ = [
     "CCA",
@@ -46,6 +47,8 @@ __all__ = [
     "Mosaic",
     "RidgeImputer",
     "Saves",
+    "Stack",
+    "auto_model",
     "create",
     "external",
     "load",

@@ -59,6 +59,9 @@ def align_batches(
         # The reference stays where it is: offsets are told against its own.
         found = ridge_offsets(*both)
         offset[m] = np.concatenate([aligner.offset[m], found[1:] - found[:1]])
+    for m, known in aligner.offset.items():
+        if m not in reference:  # a modality that was added later: nothing says where its reference lies
+            offset[m] = np.concatenate([known, np.zeros((len(new), *known.shape[1:]))])
     middle = np.repeat(aligner.centre_bck.mean(axis=0)[None], len(new), axis=0)
     return replace(
         aligner,

@@ -25,6 +25,7 @@ from omicsfm.models.baselines import (
 from omicsfm.models.external import MOFA, MultiVI, PeakVI, ScANVI, TotalVI
 from omicsfm.models.linear_mosaic import LinearMosaic
 from omicsfm.models.mosaic import Mosaic
+from omicsfm.models.stack import Stack
 
 GROUP = "omicsfm.models"  # of entry points: name = "package.module:Factory"
 
@@ -49,6 +50,7 @@ _OURS: dict[str, Factory] = {
     "PeakVI": PeakVI,
     "RidgeImputer": RidgeImputer,
     "ScANVI": ScANVI,
+    "Stack": Stack,
     "TotalVI": TotalVI,
     "WNN": WNN,
 }

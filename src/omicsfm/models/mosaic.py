@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +25,7 @@ from omicsfm.models._correction import (
     Notes,
     Options,
     Problem,
+    View,
     fit_correction,
     fit_mixing,
     gates,
@@ -170,18 +172,11 @@ class Mosaic(LinearMosaic):
             Where a loss was not finite: which, in which batches; the last good state is kept.
         """
         self._check_parameters(mdata)
-        notes = None
-        if checkpoint is not None:
-            identity = {"data": contract.fingerprint(mdata), "keys": vars(contract.keys(mdata)), **self.get_params()}
-            notes = Notes.open(Path(checkpoint), identity)
-        self._notes = notes
+        self._checkpoint = None if checkpoint is None else Path(checkpoint)
         try:
-            super().fit(mdata, tokenizer=tokenizer, tokens=tokens)
+            return super().fit(mdata, tokenizer=tokenizer, tokens=tokens)
         finally:
-            del self._notes
-        if notes is not None:
-            notes.close()
-        return self
+            del self._checkpoint
 
     def fine_tune(self, mdata: MuData, *, max_epochs: int | None = None) -> Self:
         """Adapt to new cells, where mapping them as they are is not enough; nothing closed-form is refitted.
@@ -274,15 +269,23 @@ class Mosaic(LinearMosaic):
         kinds = (self.likelihood or {}).items()
         counts = {mod: CountSource.of(self.tokenizer_, mdata, mod, kind) for mod, kind in kinds}
         problem = self._problem(tokens, label=label, counts=counts)
-        fitted = fit_correction(problem, notes=self._notes)
+        notes = None if self._checkpoint is None else Notes.open(self._checkpoint, self._identity(mdata, tokens, label))
+        fitted = fit_correction(problem, notes=notes)
         self.correction_ = fitted.correction
         self.earned_rows_ += fitted.earned
         self.gate_ |= gates(fitted.earned)
-        if self.correction_ is None:
-            return
         for mod, (obs, correction) in fitted.out_of_fold.items():
             if any(weight for key, weight in self.gate_.items() if key.endswith(f"->{mod}")):
                 self._recalibrate(mdata, tokens, mod, obs, correction)
+        if notes is not None:
+            notes.close()
+
+    def _identity(self, mdata: MuData, tokens: Tokens, label: np.ndarray) -> dict[str, Any]:
+        """Give what tells one training from another: parameters, data, and what is read of them."""
+        seen = hashlib.sha256(label.tobytes())
+        for part in (*(tokens.values[m] for m in sorted(tokens.values)), tokens.batch):
+            seen.update(np.ascontiguousarray(part).tobytes())
+        return {"data": contract.fingerprint(mdata), "read": seen.hexdigest(), **self.get_params()}
 
     def _recalibrate(self, mdata: MuData, tokens: Tokens, mod: str, cells: np.ndarray, correction: np.ndarray) -> None:
         """Refit a modality's decoder to what the correction of held-out cells leaves, so that intervals stay honest."""
@@ -313,14 +316,17 @@ class Mosaic(LinearMosaic):
         aligner = self.latent_.aligner
         if not aligner.batches:
             return
-        state, _ = self._states(tokens)
-        weight = np.zeros((tokens.n_obs, aligner.centre_bck.shape[1]))
-        seen = np.zeros(tokens.n_obs, dtype=bool)
+        # A cell read from one modality lies closer to the middle than one read from two: batches are compared view by
+        # view, each as cells of the data are met in.
+        met = {block.pattern for block in blocks(tokens) if block.pattern}
+        views: dict[Pattern, list[View]] = {}
         for block in blocks(tokens):
-            if block.pattern:
-                weight[block.obs] = aligner.states(tokens, block)
-                seen[block.obs] = True
-        self.mixing_, row = fit_mixing(state[seen], tokens.batch[seen], weight[seen], options=self._options())
+            for pattern in sorted(p for p in met if set(p) <= set(block.pattern)):
+                state, batch = self._block_state(tokens, block, pattern)[0], tokens.batch[block.obs]
+                view = View(block.obs, state, batch, aligner.states(tokens, block))
+                views.setdefault(pattern, []).append(view)
+        merged = [View.stacked(parts) for parts in views.values()]
+        self.mixing_, row = fit_mixing(merged, options=self._options())
         if row is not None:
             self.earned_rows_.append(row)
             self.gate_["batches"] = row.weight
@@ -365,6 +371,13 @@ class Mosaic(LinearMosaic):
                 raise InputError(
                     f"Mosaic.fit: {name}={getattr(self, name)!r} is unknown. Fix: choose one of {', '.join(allowed)}."
                 )
+        least = {"d_model": 1, "batch_size": 1, "n_layers": 0, "max_epochs": 0, "contrast": 0, "label_weight": 0}
+        wrong = [name for name, low in least.items() if getattr(self, name) < low]
+        wrong += [] if self.lr > 0 else ["lr"]
+        wrong += [] if 0 <= self.dropout < 1 else ["dropout"]
+        if wrong:
+            found = ", ".join(f"{name}={getattr(self, name)!r}" for name in wrong)
+            raise InputError(f"Mosaic.fit: out of range: {found}. Fix: see help(Mosaic), or leave the defaults.")
         for mod, kind in (self.likelihood or {}).items():
             counted = isinstance(mdata, MuData) and mod in mdata.mod
             counted = counted and contract.recipe_of(mdata, mod) not in ("continuous", "methylation")

@@ -7,6 +7,7 @@ from omicsfm.pl._embedding import embedding
 from omicsfm.pl._forest import forest
 from omicsfm.pl._imputation import coverage, imputation
 from omicsfm.pl._mask import modality_mask
+from omicsfm.pl._modality_value import modality_value
 from omicsfm.pl._style import svg
 
-__all__ = ["coverage", "embedding", "forest", "imputation", "modality_mask", "quality_cost", "svg"]
+__all__ = ["coverage", "embedding", "forest", "imputation", "modality_mask", "modality_value", "quality_cost", "svg"]

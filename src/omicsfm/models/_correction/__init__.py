@@ -9,7 +9,7 @@ from omicsfm.models._correction._correction import Correction
 from omicsfm.models._correction._count_source import LIKELIHOODS, CountSource
 from omicsfm.models._correction._earned import Earned, gates, table, weight_of
 from omicsfm.models._correction._fit import Fitted, Problem, fit_correction
-from omicsfm.models._correction._mixing import Mixing, fit_mixing
+from omicsfm.models._correction._mixing import Mixing, View, fit_mixing
 from omicsfm.models._correction._notes import Notes
 from omicsfm.models._correction._options import Options
 
@@ -23,6 +23,7 @@ __all__ = [
     "Notes",
     "Options",
     "Problem",
+    "View",
     "fit_correction",
     "fit_mixing",
     "gates",

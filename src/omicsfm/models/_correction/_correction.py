@@ -60,7 +60,7 @@ class Correction:
         Of the factors (n, k), of the log of their sd (n, k), and of the tokens in their own units,
         modality -> (n, d); float64.
         """
-        inputs = Inputs.of(self.frame, latent, self.factors, tokens, np.sort(block.obs))
+        inputs = Inputs.of(self.frame, latent, self.factors, tokens, np.sort(block.obs), shown=pattern)
         out = self.read(inputs, np.full(len(inputs.obs), code_of(self.frame, pattern)))
         row = np.searchsorted(inputs.obs, block.obs)
         return (

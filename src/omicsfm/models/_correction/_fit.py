@@ -122,6 +122,7 @@ def _train(
         inputs,
         shared,
         label=problem.label[obs],
+        met=_codes(problem.tokens),
         counts=problem.counts,
         train_rows=np.searchsorted(obs, train),
         stop_rows=None if stop is None else np.searchsorted(obs, stop),
@@ -138,53 +139,62 @@ def _weigh(problem: Problem, folds: list[tuple[Correction, np.ndarray, int]], co
     match: dict[tuple[str, str], list[tuple[np.ndarray, ...]]] = {}
     for correction, held, _ in folds:
         frame, rows = correction.frame, held[1::2]
-        inputs = Inputs.of(frame, problem.latent, correction.factors, problem.tokens, rows)
+        whole = _inputs(problem, correction, rows)
         for source, target in _directions(frame, np.unique(code[rows])):
-            need = code_of(frame, source) | code_of(frame, (target,))
-            has = np.flatnonzero((code[rows] & need) == need)
+            has = _having(frame, code[rows], (*source, target))
             if len(has):
-                part = _part(inputs, has)
-                z, out = _read(correction, part, source)
-                residual = part.x[target] - frame.mean[target] - z @ frame.loading[target].T
+                z, out = _read(problem, correction, rows[has], source)
+                residual = whole.x[target][has] - frame.mean[target] - z @ frame.loading[target].T
                 tokens.setdefault(("+".join(source), target), []).append((residual, out["tokens"][target]))
         for a, b in combinations(frame.mods, 2):
-            need = code_of(frame, (a, b))
-            has = np.flatnonzero((code[rows] & need) == need)[:MAX_MATCH]
+            has = _having(frame, code[rows], (a, b))[:MAX_MATCH]
             if len(has) > 1:
-                part = _part(inputs, has)
                 scales = problem.scale((a,)), problem.scale((b,))
-                (za, oa), (zb, ob) = _read(correction, part, (a,)), _read(correction, part, (b,))
+                (za, oa), (zb, ob) = (_read(problem, correction, rows[has], (m,)) for m in (a, b))
                 four = za * scales[0], zb * scales[1], oa["state"] * scales[0], ob["state"] * scales[1]
                 match.setdefault((a, b), []).append(four)
     weighed = [weigh_tokens(*key, *(np.vstack(v) for v in zip(*parts, strict=True))) for key, parts in tokens.items()]
     return weighed + weigh_match(match)
 
 
-def _read(correction: Correction, inputs: Inputs, source: Pattern) -> tuple[np.ndarray, dict[str, Any]]:
-    """Give closed-form factors and the network's corrections of cells read from `source`."""
-    z = (
-        sum(inputs.information[m].astype(np.float64) for m in source)
-        @ correction.factors.posterior(tuple(m for m in correction.frame.mods if m in source))[2]
-    )
-    return z, correction.read(inputs, np.full(len(inputs.obs), code_of(correction.frame, source)))
+def _having(frame: Frame, code: np.ndarray, pattern: Pattern) -> np.ndarray:
+    need = code_of(frame, pattern)
+    return np.flatnonzero((code & need) == need)
+
+
+def _inputs(problem: Problem, correction: Correction, obs: np.ndarray, shown: Pattern | None = None) -> Inputs:
+    return Inputs.of(correction.frame, problem.latent, correction.factors, problem.tokens, obs, shown=shown)
+
+
+def _read(
+    problem: Problem, correction: Correction, obs: np.ndarray, source: Pattern
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Give closed-form factors and the network's corrections of cells of which only `source` is seen."""
+    inputs = _inputs(problem, correction, obs, source)
+    information = sum(inputs.information[m].astype(np.float64) for m in source)
+    z = information @ correction.factors.posterior(tuple(m for m in correction.frame.mods if m in source))[2]
+    return z, correction.read(inputs, np.full(len(obs), code_of(correction.frame, source)))
 
 
 def _out_of_fold(
     problem: Problem, folds: list[tuple[Correction, np.ndarray, int]]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    code = _codes(problem.tokens)
     for correction, held, _ in folds:
         frame = correction.frame
-        inputs = Inputs.of(frame, problem.latent, correction.factors, problem.tokens, held)
-        code = (inputs.has.astype(np.int64) << np.arange(len(frame.mods))).sum(axis=1)
-        for i, m in enumerate(frame.mods):
-            shown = code & ~(1 << i)
-            rows = np.flatnonzero((code >> i & 1).astype(bool) & (shown > 0))
-            out = correction.read(_part(inputs, rows), shown[rows])["tokens"][m] * frame.scale[m]
-            found.setdefault(m, []).append((held[rows], out))
-    merged = {m: tuple(np.concatenate(v) for v in zip(*parts, strict=True)) for m, parts in found.items()}
-    order = {m: np.argsort(obs, kind="stable") for m, (obs, _) in merged.items()}
-    return {m: (obs[order[m]], value[order[m]]) for m, (obs, value) in merged.items()}
+        for source, target in _directions(frame, np.unique(code[held])):
+            exactly = code_of(frame, (*source, target))
+            obs = held[code[held] == exactly]
+            if len(obs):
+                step = _read(problem, correction, obs, source)[1]["tokens"][target] * frame.scale[target]
+                found.setdefault(target, []).append((obs, step))
+    out = {}
+    for m, parts in found.items():
+        obs, step = np.concatenate([o for o, _ in parts]), np.vstack([s for _, s in parts])
+        order = np.argsort(obs, kind="stable")
+        out[m] = obs[order], step[order]
+    return out
 
 
 def _directions(frame: Frame, codes: np.ndarray) -> Iterator[tuple[Pattern, str]]:
@@ -201,25 +211,35 @@ def _directions(frame: Frame, codes: np.ndarray) -> Iterator[tuple[Pattern, str]
 
 
 def _folds(problem: Problem, paired: np.ndarray) -> Iterator[np.ndarray]:
-    """Held-out cells of each fold: whole batches where every link remains without them, else random parts."""
+    """Give the held-out cells of each fold: whole batches where there are enough of them, else random parts.
+
+    A correction that helps in batches that it never saw will help in the next.
+    """
     rng = np.random.default_rng(problem.options.seed)
+    names, batch = np.unique(problem.tokens.batch[paired], return_inverse=True)
+    if len(names) >= N_FOLDS:
+        group = rng.permutation(np.arange(len(names)) % N_FOLDS)[batch]
+        if _every_pair_remains(_codes(problem.tokens)[paired], group):
+            for i in range(N_FOLDS):
+                yield paired[group == i]
+            return
     shuffled = rng.permutation(paired)
     if len(paired) > FEW_PAIRS:
-        yield np.sort(shuffled[: max(FEW_PAIRS // HELD_OUT, len(paired) // HELD_OUT)])
+        yield np.sort(shuffled[: len(paired) // HELD_OUT])
         return
-    group = np.arange(len(paired)) % N_FOLDS
     for i in range(N_FOLDS):
-        yield np.sort(shuffled[group == i])
+        yield np.sort(shuffled[np.arange(len(paired)) % N_FOLDS == i])
 
 
-def _part(inputs: Inputs, rows: np.ndarray) -> Inputs:
-    return Inputs(
-        inputs.obs[rows],
-        {m: x[rows] for m, x in inputs.x.items()},
-        inputs.has[rows],
-        {m: h[rows] for m, h in inputs.information.items()},
-        inputs.batch[rows],
-    )
+def _every_pair_remains(code: np.ndarray, group: np.ndarray) -> bool:
+    """Tell whether, without the cells of any group, every two modalities that cells link are still linked by some."""
+    bits = [1 << i for i in range(int(code.max()).bit_length())]
+    for a, b in combinations(bits, 2):
+        both = (code & (a | b)) == (a | b)
+        left = [int(both[group != i].sum()) for i in range(N_FOLDS)]
+        if both.any() and min(left) < min(MIN_PAIRS, int(both.sum())):
+            return False
+    return all((group == i).sum() >= MIN_PAIRS // N_FOLDS for i in range(N_FOLDS))
 
 
 def _codes(tokens: Tokens) -> np.ndarray:

@@ -75,8 +75,21 @@ class Inputs:
     batch: np.ndarray
 
     @classmethod
-    def of(cls, frame: Frame, latent: Latent, factors: FactorModel, tokens: Tokens, obs: np.ndarray) -> Inputs:
-        """Collect the cells `obs` (sorted)."""
+    def of(
+        cls,
+        frame: Frame,
+        latent: Latent,
+        factors: FactorModel,
+        tokens: Tokens,
+        obs: np.ndarray,
+        *,
+        shown: Pattern | None = None,
+    ) -> Inputs:
+        """Collect the cells `obs` (sorted), as if they had been measured in `shown` alone (None: in all they have).
+
+        What a cell has decides how its batch is aligned: a modality that is to be predicted must not be among it.
+        """
+        wanted = frame.mods if shown is None else shown
         n, k = len(obs), factors.n_latent
         x = {m: np.zeros((n, len(frame.centre[m])), dtype=np.float32) for m in frame.mods}
         information = {m: np.zeros((n, k), dtype=np.float32) for m in frame.mods}
@@ -84,7 +97,10 @@ class Inputs:
         gain = {m: np.linalg.solve(factors.noise[m], factors.loading[m]) for m in frame.mods}
         for block in blocks(tokens, obs=obs):
             row = np.searchsorted(obs, block.obs)
-            for m, aligned in latent.aligner(tokens, block.only(_known(block.pattern, frame))).items():
+            pattern = tuple(m for m in block.pattern if m in frame.mods and m in wanted)
+            if not pattern:
+                continue
+            for m, aligned in latent.aligner(tokens, block.only(pattern)).items():
                 x[m][row] = (aligned - frame.centre[m]) / frame.scale[m]
                 information[m][row] = (latent.lift[m](aligned) - factors.mean[m]) @ gain[m]
                 has[row, frame.mods.index(m)] = True
@@ -105,7 +121,3 @@ def covariances(frame: Frame, factors: FactorModel) -> np.ndarray:
 def code_of(frame: Frame, pattern: Pattern) -> int:
     """Give the number of a set of modalities; those the network does not know do not count."""
     return sum(1 << i for i, m in enumerate(frame.mods) if m in pattern)
-
-
-def _known(pattern: Pattern, frame: Frame) -> Pattern:
-    return tuple(m for m in pattern if m in frame.mods)

@@ -15,7 +15,7 @@ from omicsfm.models._correction._options import Options
 if TYPE_CHECKING:
     from omicsfm.models._correction._mixing_net import MixingNet
 
-WEIGHTS = (0.5, 1.0)
+WEIGHTS = (0.25, 0.5, 0.75, 1.0)
 MAX_CELLS = 10_000  # that are trained on, and as many that are asked
 MIN_CELLS = 60
 K_MIXING, K_STATE = 90, 15
@@ -69,50 +69,67 @@ def codes(batches: list[str], batch_n: np.ndarray) -> np.ndarray:
     return np.array([known.get(name, -1) for name in batch_n], dtype=np.int64)
 
 
-def fit_mixing(
-    state_nk: np.ndarray, batch_n: np.ndarray, weight_nc: np.ndarray, *, options: Options
-) -> tuple[Mixing | None, Earned | None]:
-    """Train on half of the cells, weigh on the other half and the other way round, and train on all if it earned.
+@dataclass(frozen=True)
+class View:
+    """Cells read from one set of modalities, so that like is compared with like.
 
-    Parameters
+    Attributes
     ----------
-    state_nk
-        States of cells, of comparable meaning in all batches.
-    batch_n
-        Their batches.
-    weight_nc
-        Their soft assignment to states that the batches share: within these the batches shall mix, and neighbours
-        shall stay of one state.
+    cell : (n,) positions of the cells.
+    state_nk, batch_n : their states and batches.
+    weight_nc : their soft assignment to states that the batches share: within these the batches shall mix, and
+        neighbours shall stay of one state.
     """
+
+    cell: np.ndarray
+    state_nk: np.ndarray
+    batch_n: np.ndarray
+    weight_nc: np.ndarray
+
+    @classmethod
+    def stacked(cls, parts: list[View]) -> View:
+        """Give all cells of several blocks."""
+        names = ("cell", "state_nk", "batch_n", "weight_nc")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def part(self, rows: np.ndarray) -> View:
+        """Give some of the cells."""
+        return View(self.cell[rows], self.state_nk[rows], self.batch_n[rows], self.weight_nc[rows])
+
+    def several(self) -> bool:
+        """Tell whether at least two batches have enough cells."""
+        count = np.sort(np.unique(self.batch_n, return_counts=True)[1])
+        return len(count) > 1 and bool(count[-2] >= MIN_CELLS)
+
+
+def fit_mixing(views: list[View], *, options: Options) -> tuple[Mixing | None, Earned | None]:
+    """Train on half of the cells, weigh on the other half and the other way round, and train on all if it earned."""
     rng = np.random.default_rng(options.seed)
-    names, count = np.unique(batch_n, return_counts=True)
-    if len(names) < 2 or np.sort(count)[-2] < MIN_CELLS:
+    views = [v.part(np.sort(rng.permutation(len(v.cell))[: 2 * MAX_CELLS])) for v in views]
+    views = [v for v in views if v.several()]
+    if not views:
         return None, None
-    some = np.sort(rng.permutation(len(state_nk))[: 2 * MAX_CELLS])
-    state_nk, batch_n, weight_nc = state_nk[some], batch_n[some], weight_nc[some]
-    half = rng.permutation(len(some)) % 2
-    kind = weight_nc.argmax(axis=1)
+    half = rng.permutation(1 + max(int(v.cell.max()) for v in views)) % 2  # a cell's views stay on one side
     before: list[np.ndarray] = []
     after: dict[float, list[np.ndarray]] = {weight: [] for weight in WEIGHTS}
     for i in (0, 1):
-        asked = half == i
-        mixing = _train(state_nk[~asked], batch_n[~asked], weight_nc[~asked], options, f"mixing, half {i + 1}")
-        shift = mixing(state_nk[asked], batch_n[asked])
-        before.append(_look(state_nk[asked], batch_n[asked], kind[asked]))
-        for weight, found in after.items():
-            found.append(_look(state_nk[asked] + weight * shift, batch_n[asked], kind[asked]))
+        mixing = _train([v.part(half[v.cell] != i) for v in views], options, f"mixing, half {i + 1}")
+        for view in (v.part(half[v.cell] == i) for v in views):
+            shift = mixing(view.state_nk, view.batch_n)
+            before.append(_look(view, view.state_nk))
+            for weight, found in after.items():
+                found.append(_look(view, view.state_nk + weight * shift))
     rows = [_weigh(np.hstack(before), np.hstack(found), weight) for weight, found in after.items()]
     best = max(rows, key=lambda row: (row.weight > 0, row.gain))
-    if not best.weight:
-        return None, best
-    return _train(state_nk, batch_n, weight_nc, options, "mixing"), best
+    return (_train(views, options, "mixing") if best.weight else None), best
 
 
-def _look(state_nk: np.ndarray, batch_n: np.ndarray, kind_n: np.ndarray) -> np.ndarray:
+def _look(view: View, state_nk: np.ndarray) -> np.ndarray:
     """Mixing of batches around every cell, and the share of its neighbours of its own state, (2, n)."""
-    near = metrics.neighbors(state_nk, min(K_MIXING, len(state_nk) // 3))
-    same = (kind_n[near.first(K_STATE).indices] == kind_n[:, None]).mean(axis=1)
-    return np.vstack([metrics.ilisi(near, batch_n), same])
+    near = metrics.neighbors(state_nk, max(1, min(K_MIXING, len(state_nk) // 3)))
+    kind = view.weight_nc.argmax(axis=1)
+    same = (kind[near.first(min(K_STATE, near.indices.shape[1])).indices] == kind[:, None]).mean(axis=1)
+    return np.vstack([metrics.ilisi(near, view.batch_n), same])
 
 
 def _weigh(before: np.ndarray, after: np.ndarray, weight: float) -> Earned:
@@ -124,22 +141,27 @@ def _weigh(before: np.ndarray, after: np.ndarray, weight: float) -> Earned:
     return Earned("batches", "", "", len(before[0]), *scores, gain, gain - half, gain + half, weight if earned else 0.0)
 
 
-def _train(state_nk: np.ndarray, batch_n: np.ndarray, weight_nc: np.ndarray, options: Options, words: str) -> Mixing:
+def _train(views: list[View], options: Options, words: str) -> Mixing:
     from omicsfm.models._correction._mixing_net import train_mixing  # imports torch and Lightning
 
-    names = [str(b) for b in np.unique(batch_n)]
-    code = codes(names, batch_n)
-    centre = state_nk.mean(axis=0)
-    unit = float(((state_nk - centre) ** 2).sum(axis=1).mean() ** 0.5) or 1.0
-    x = ((state_nk - centre) / unit).astype(np.float32)
-    return Mixing(names, centre, unit, train_mixing(x, code, _balance(weight_nc, code, len(names)), options, words))
+    names = [str(b) for b in np.unique(np.concatenate([v.batch_n for v in views]))]
+    state = np.vstack([v.state_nk for v in views])
+    centre = state.mean(axis=0)
+    unit = float(((state - centre) ** 2).sum(axis=1).mean() ** 0.5) or 1.0
+    data = []
+    for view in views:
+        code = codes(names, view.batch_n)
+        x = ((view.state_nk - centre) / unit).astype(np.float32)
+        data.append((x, code, _balance(view.weight_nc, code)))
+    return Mixing(names, centre, unit, train_mixing(data, len(names), options, words))
 
 
-def _balance(weight_nc: np.ndarray, code: np.ndarray, n_batches: int) -> np.ndarray:
+def _balance(weight_nc: np.ndarray, code: np.ndarray) -> np.ndarray:
     """Weight of every cell with which each batch has the same share of each state: composition shall not be mixed away.
 
     Bounded, so that a state that a batch hardly has does not speak through a few cells.
     """
-    share_bc = np.stack([weight_nc[code == b].mean(axis=0) for b in range(n_batches)])
+    _, row = np.unique(code, return_inverse=True)
+    share_bc = np.stack([weight_nc[row == b].mean(axis=0) for b in range(row.max() + 1)])
     ratio_bc = share_bc.mean(axis=0) / np.maximum(share_bc, 1e-3)
-    return np.clip((weight_nc * ratio_bc[code]).sum(axis=1), 0.2, 5.0).astype(np.float32)
+    return np.clip((weight_nc * ratio_bc[row]).sum(axis=1), 0.2, 5.0).astype(np.float32)

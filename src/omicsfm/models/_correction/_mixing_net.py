@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,27 +44,30 @@ class MixingNet(nn.Module):
         return self.leave(functional.gelu(self.middle(hidden)))
 
 
-class _Draws(Dataset):
-    """Batches of random rows; the i-th is the same whoever asks."""
+Part = tuple[Tensor, Tensor, Tensor]  # scaled states, batches, weights of the cells of one view
 
-    def __init__(self, data: tuple[Tensor, ...], seed: list[int]) -> None:
-        self.data, self.seed = data, seed
+
+class _Draws(Dataset):
+    """Batches of random rows, each of one view, views in turn; the i-th is the same whoever asks."""
+
+    def __init__(self, parts: list[Part], seed: list[int]) -> None:
+        self.parts, self.seed = parts, seed
 
     def __len__(self) -> int:
         return N_STEPS
 
     def __getitem__(self, i: int) -> tuple[Tensor, ...]:
-        n = len(self.data[0])
-        rows = np.random.default_rng([*self.seed, i]).permutation(n)[:BATCH]
-        return tuple(v[rows] for v in self.data)
+        part = self.parts[i % len(self.parts)]
+        rows = np.random.default_rng([*self.seed, i]).permutation(len(part[0]))[:BATCH]
+        return tuple(v[rows] for v in part)
 
 
 class _MixingTraining(pl.LightningModule):
-    def __init__(self, net: MixingNet, data: tuple[Tensor, ...], options: Options) -> None:
+    def __init__(self, net: MixingNet, parts: list[Part], options: Options) -> None:
         super().__init__()
-        self.net, self.data, self.options = net, data, options
+        self.net, self.parts, self.options = net, parts, options
         generator = torch.Generator().manual_seed(options.seed + 1)
-        k = data[0].shape[1]
+        k = parts[0][0].shape[1]
         self.judge = nn.Sequential(
             _seeded(nn.utils.skip_init(nn.Linear, k, HIDDEN), generator),
             nn.GELU(),
@@ -72,7 +76,7 @@ class _MixingTraining(pl.LightningModule):
         self.culprit = ""
 
     def train_dataloader(self) -> DataLoader:
-        draws = _Draws(self.data, [self.options.seed, self.trainer.global_rank])
+        draws = _Draws(self.parts, [self.options.seed, self.trainer.global_rank])
         return DataLoader(draws, batch_size=None, generator=torch.Generator().manual_seed(0))
 
     def training_step(self, batch: tuple[Tensor, ...], index: int) -> Tensor | None:
@@ -95,12 +99,12 @@ class _MixingTraining(pl.LightningModule):
 
 
 def train_mixing(
-    x_nk: np.ndarray, code: np.ndarray, weight: np.ndarray, options: Options, words: str
+    parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], n_batches: int, options: Options, words: str
 ) -> dict[str, np.ndarray]:
-    """Train on states (n, k) of unit scale; gives the parameters."""
-    net = MixingNet(x_nk.shape[1], int(code.max()) + 1, seed=options.seed)
-    module = _MixingTraining(net, tuple(torch.from_numpy(v) for v in (x_nk, code, weight)), options)
-    loop(module, replace(options, max_epochs=1), words=words, callbacks=[])
+    """Train on views of cells: states (n, k) of unit scale, batches and weights (n,); gives the parameters."""
+    net = MixingNet(parts[0][0].shape[1], n_batches, seed=options.seed)
+    tensors = [(torch.from_numpy(x), torch.from_numpy(code), torch.from_numpy(w)) for x, code, w in parts]
+    loop(_MixingTraining(net, tensors, options), replace(options, max_epochs=1), words=words, callbacks=[])
     return {k: v.cpu().numpy() for k, v in net.state_dict().items()}
 
 

@@ -21,6 +21,7 @@ class Notes:
     """A folder that belongs to one run: its identity, a checkpoint per part, and the weights of parts that are done."""
 
     folder: Path
+    parts: set[str]
 
     @classmethod
     def open(cls, folder: Path, identity: dict[str, Any]) -> Notes:
@@ -45,7 +46,7 @@ class Notes:
             folder.mkdir(parents=True, exist_ok=True)
             with io.atomic(file) as new:
                 new.write_text(text)
-        return cls(folder)
+        return cls(folder, set())
 
     def checkpoint(self, part: str) -> Path:
         """Name the file that is written after every epoch of a part."""
@@ -55,6 +56,7 @@ class Notes:
         """Read the weights and best epoch of a part that was finished; None if it was not."""
         from safetensors.numpy import load_file
 
+        self.parts.add(part)
         file = self._file(part)
         if not file.exists():
             return None
@@ -71,8 +73,10 @@ class Notes:
 
     def close(self) -> None:
         """Remove what was noted; the folder too, where nothing else is in it."""
-        for file in (*self.folder.glob("*.ckpt"), *self.folder.glob("*.safetensors"), self.folder / IDENTITY):
-            file.unlink(missing_ok=True)
+        for part in self.parts:
+            self.checkpoint(part).unlink(missing_ok=True)
+            self._file(part).unlink(missing_ok=True)
+        (self.folder / IDENTITY).unlink(missing_ok=True)
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 

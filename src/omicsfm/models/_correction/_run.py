@@ -18,6 +18,7 @@ from omicsfm.models._correction._notes import Notes
 from omicsfm.models._correction._options import Options
 from omicsfm.models._correction._trainer import Trained, Unreadable, train
 from omicsfm.models._correction._training import Training
+from omicsfm.models._correction._views import Views
 
 
 def run(
@@ -26,6 +27,7 @@ def run(
     shared: dict[str, np.ndarray],
     *,
     label: np.ndarray,
+    met: np.ndarray,
     counts: dict[str, CountSource],
     train_rows: np.ndarray,
     stop_rows: np.ndarray | None,
@@ -51,18 +53,20 @@ def run(
         constants[key] = {m: torch.from_numpy(v.astype(np.float32)) for m, v in getattr(frame, key).items()}
     data = as_tensors(inputs)
     data |= {"code": torch.from_numpy(shown_code(inputs.has)), "label": torch.from_numpy(label)}
-    data |= {"counts": counts, "obs": inputs.obs}
+    data |= {"counts": counts, "obs": inputs.obs, "batch_names": frame.batches}
 
     def fresh() -> Training:
         net = CorrectionNet(**sizes)
         if start is not None:
-            net.load_state_dict({name: torch.from_numpy(np.array(w)) for name, w in start.items()})
+            weights = {name: torch.from_numpy(np.array(w)) for name, w in start.items()}
+            net.load_state_dict({name: w for name, w in weights.items() if name in net.state_dict()})
         return Training(
             net,
             constants,
             data,
             train_rows=train_rows,
             stop_rows=stop_rows,
+            views=Views(met),
             options=options,
             count_heads=[CountHead(source, frame, mod) for mod, source in counts.items()],
         )

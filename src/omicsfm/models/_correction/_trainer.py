@@ -15,9 +15,10 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-from omicsfm._errors import OmicsfmWarning
+from omicsfm._errors import InputError, OmicsfmWarning
 from omicsfm._progress import progress
 from omicsfm.models._correction._options import Options
 from omicsfm.models._correction._training import Training
@@ -41,9 +42,11 @@ class _KeepBest(Callback):
         self.weights: dict[str, torch.Tensor] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.weights:  # restored from a checkpoint
-            return
-        self.weights = _copy(pl_module)
+        if not self.weights:
+            self.weights = _copy(pl_module)
+        # A run that was killed after its last epoch is at its end, though Lightning does not remember.
+        stop = cast(EarlyStopping, trainer.early_stopping_callback)
+        trainer.should_stop = trainer.should_stop or stop.wait_count >= stop.patience
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         value = float(trainer.callback_metrics["held_out"])
@@ -106,27 +109,38 @@ def loop(
     """Run Lightning's loop on a module that may name a `culprit`; the module is left trained."""
     callbacks = [_Bar(options.max_epochs, words), *callbacks]
     with _quiet(), tempfile.TemporaryDirectory() as root:
-        trainer = pl.Trainer(
-            accelerator=options.accelerator,
-            devices=options.devices,
-            strategy=options.strategy,
-            precision=cast(Any, options.precision),
-            max_epochs=options.max_epochs,
-            callbacks=callbacks,
-            gradient_clip_val=1.0,
-            num_sanity_val_steps=1,
-            limit_val_batches=1 if getattr(module, "stop_rows", None) is not None else 0,
-            reload_dataloaders_every_n_epochs=1,
-            use_distributed_sampler=False,
-            enable_checkpointing=checkpoint is not None,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            logger=False,
-            default_root_dir=root,
-        )
+        try:
+            trainer = pl.Trainer(
+                accelerator=options.accelerator,
+                devices=options.devices,
+                strategy=options.strategy,
+                precision=cast(Any, options.precision),
+                max_epochs=options.max_epochs,
+                callbacks=callbacks,
+                gradient_clip_val=1.0,
+                num_sanity_val_steps=1,
+                limit_val_batches=1 if getattr(module, "stop_rows", None) is not None else 0,
+                reload_dataloaders_every_n_epochs=1,
+                use_distributed_sampler=False,
+                enable_checkpointing=checkpoint is not None,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                logger=False,
+                default_root_dir=root,
+            )
+        except (ValueError, TypeError, MisconfigurationException) as err:
+            raise InputError(
+                f"Mosaic.fit: Lightning refuses accelerator={options.accelerator!r}, devices={options.devices!r}, "
+                f"strategy={options.strategy!r}, precision={options.precision!r}: {err}. "
+                "Fix: choose what this machine has."
+            ) from err
         resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
         try:
             trainer.fit(module, ckpt_path=resume, weights_only=True)
+        except SystemExit as err:  # Lightning ends the process on Ctrl-C, notebook and all
+            if isinstance(err.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
         except (EOFError, RuntimeError, pickle.UnpicklingError) as err:
             if resume is None or trainer.global_step:
                 raise

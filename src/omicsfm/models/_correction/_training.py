@@ -41,6 +41,7 @@ class _Batches(Dataset):
     def __getitem__(self, i: int) -> dict[str, Any]:
         rows = torch.from_numpy(self.rows[i])
         batch = {key: self.data[key][rows] for key in ("code", "batch", "label")}
+        batch["origin"] = batch["batch"]
         batch["batch"] = batch["batch"] * torch.from_numpy(self.told[i])
         for key in ("x", "information"):
             batch[key] = {m: v[rows] for m, v in self.data[key].items()}
@@ -65,6 +66,8 @@ class Training(pl.LightningModule):
         Tensors with one row per cell: x, information, code, batch (0: unknown), label (-1: none); and counts.
     train_rows, stop_rows
         Rows trained on, and rows on which training stops early (None: it runs to the end).
+    views
+        Which modalities a cell shows.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Training(pl.LightningModule):
         *,
         train_rows: np.ndarray,
         stop_rows: np.ndarray | None,
+        views: Views,
         options: Options,
         count_heads: list[torch.nn.Module] | None = None,
     ) -> None:
@@ -84,7 +88,7 @@ class Training(pl.LightningModule):
         self.run = torch.compile(net) if options.compile else net
         self.options, self.data = options, data
         self.train_rows, self.stop_rows = train_rows, stop_rows
-        self.views = Views(data["code"].numpy())
+        self.views = views
         self.mods = list(constants["mean"])
         self.covariance: Tensor
         self.scale: Tensor
@@ -126,12 +130,8 @@ class Training(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], index: int) -> Tensor | None:
         """Sum the losses of a batch; None, and the end of training, where one is not finite."""
-        terms = self.losses(batch)
-        bad = [name for name, value in terms.items() if not torch.isfinite(value)]
-        if bad:
-            self._stop(f"the {' and '.join(bad)} loss", batch)
-            return None
-        return torch.stack(list(terms.values())).sum()
+        terms = self._finite(batch, "loss")
+        return None if terms is None else torch.stack(list(terms.values())).sum()
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Take no step along a gradient that is not finite."""
@@ -143,13 +143,24 @@ class Training(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], index: int) -> None:
         """Log the loss of the held-out cells."""
-        terms = self.losses(batch)
-        value = torch.stack([v for k, v in terms.items() if k != "label"]).sum()
+        terms = self._finite(batch, "held-out loss")
+        if terms is None:
+            value = torch.full((), torch.inf, device=self.device)
+        else:
+            value = torch.stack([v for k, v in terms.items() if k != "label"]).sum()
         self.log("held_out", value, on_epoch=True, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW, as everyone does."""
         return torch.optim.AdamW(self.parameters(), lr=self.options.lr, weight_decay=1e-2)
+
+    def _finite(self, batch: dict[str, Any], what: str) -> dict[str, Tensor] | None:
+        """Give the losses of a batch; None, and the end of training, where one is not finite."""
+        terms = self.losses(batch)
+        bad = [name for name, value in terms.items() if not torch.isfinite(value)]
+        if bad:
+            self._stop(f"the {' and '.join(bad)} {what}", batch)
+        return None if bad else terms
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Give every loss of a batch of cells by name."""
@@ -223,8 +234,10 @@ class Training(pl.LightningModule):
         if self.culprit:
             return
         where = f"epoch {self.current_epoch}, step {self.global_step}"
-        known = "" if batch is None else f", batches {sorted(set(batch['batch'].tolist()))}"
-        self.culprit = f"{what} was not finite ({where}{known})"
+        if batch is not None:
+            names = ["unknown", *self.data["batch_names"]]
+            where += f", cells of batches {', '.join(names[i] for i in sorted(set(batch['origin'].tolist())))}"
+        self.culprit = f"{what} was not finite ({where})"
         self.trainer.should_stop = True
 
 
