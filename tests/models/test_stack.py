@@ -14,7 +14,7 @@ from scipy.optimize import check_grad
 from omicsfm import InputError, OmicsfmWarning, _compat, contract, hub, testing
 from omicsfm.models import CCA, Imputation, KNNLabels, LinearMosaic, RidgeImputer
 from omicsfm.models import _registry as registry
-from omicsfm.models._stack_data import HeldOut, hold_out, mask_of, select
+from omicsfm.models._stack_data import HeldOut, hold_out, mask_of
 from omicsfm.models._stack_judge import interval_width
 from omicsfm.models._stack_weights import Matching, Mixture, Regression, weigh
 from omicsfm.models.stack import AUTO, Stack, auto_model
@@ -219,7 +219,7 @@ def test_whole_batches_lose_a_modality_where_enough_have_pairs(make_mosaic):
 def test_select_keeps_what_it_is_told(mosaic):
     has = mask_of(mosaic)
     cells = np.arange(mosaic.n_obs) < 50
-    part = select(mosaic, {"rna": has["rna"] & cells, "protein": has["protein"] & False}, unlabelled=cells)
+    part = contract.select(mosaic, {"rna": has["rna"] & cells, "protein": has["protein"] & False}, unlabelled=cells)
     assert list(part.mod) == ["rna"] and set(part.obs_names) == set(mosaic.obs_names[has["rna"] & cells])
     assert contract.labels(part).isna().all() and contract.labels(mosaic).notna().all()
     assert contract.keys(part) == contract.keys(mosaic)
@@ -279,7 +279,7 @@ def test_members_that_cannot(mosaic):
     mean, sd = stack.embed(mosaic, return_sd=True)
     np.testing.assert_array_equal(mean, CCA().fit(mosaic).embed(mosaic))
     assert (sd > 0).all() and np.ptp(sd) == 0
-    unlabelled = select(mosaic, mask_of(mosaic))
+    unlabelled = contract.select(mosaic, mask_of(mosaic))
     del unlabelled.uns["omicsfm"]["keys"]["label"]
     with pytest.raises(InputError, match=r"none of KNNLabels can do anything"):
         Stack(("KNNLabels",)).fit(unlabelled)

@@ -15,11 +15,11 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def loop_nce(a: np.ndarray, b: np.ndarray, temperature: float) -> float:
-    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+    unit = np.mean([((x - y) ** 2).sum() for x in a for y in b])
     total = 0.0
     for one, other in ((a, b), (b, a)):
         for i in range(len(one)):
-            scores = [np.exp(one[i] @ other[j] / temperature) for j in range(len(one))]
+            scores = [np.exp(-((one[i] - other[j]) ** 2).sum() / unit / temperature) for j in range(len(one))]
             total -= np.log(scores[i] / sum(scores))
     return total / (2 * len(a))
 
@@ -59,10 +59,24 @@ def test_info_nce_of_zero_vectors_has_a_moderate_gradient():
 
 
 def test_info_nce_can_learn_its_temperature():
-    a, log_temperature = draw(5, 3), torch.tensor(-1.0, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(
-        lambda x, t: info_nce(x, draw(5, 3, seed=1), temperature=t.exp()), [a.requires_grad_(), log_temperature]
-    )
+    a, b, log_temperature = draw(5, 3), draw(5, 3, seed=1), torch.tensor(-1.0, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda t: info_nce(a, b, temperature=t.exp()), [log_temperature])
+
+
+def test_info_nce_holds_its_unit_constant():
+    """A gradient through the unit would pull all cells apart instead of halves together."""
+    a, b, step = draw(5, 3), draw(5, 3, seed=1), 1e-6
+    (gradient,) = torch.autograd.grad(info_nce(a.requires_grad_(), b, temperature=0.5), a)
+    unit = torch.cdist(a.detach(), b).square().mean()
+
+    def fixed(x):
+        logits = -torch.cdist(x, b).square() / (unit * 0.5)
+        own = torch.arange(5)
+        return (torch.nn.functional.cross_entropy(logits, own) + torch.nn.functional.cross_entropy(logits.T, own)) / 2
+
+    moved = a.detach().clone()
+    moved[2, 1] += step
+    assert gradient[2, 1].item() == pytest.approx(((fixed(moved) - fixed(a.detach())) / step).item(), rel=1e-4)
 
 
 def loop_mmd(x: np.ndarray, group: np.ndarray) -> float:
@@ -79,6 +93,23 @@ def loop_mmd(x: np.ndarray, group: np.ndarray) -> float:
         within = [np.mean([kernel[i, j] for i in rows for j in rows if i != j]) for rows in (a, b)]
         values.append(sum(within) - 2 * kernel[np.ix_(a, b)].mean())
     return float(np.mean(values)) if values else 0.0
+
+
+def test_mmd_weights_count_as_copies_of_a_row_would_in_the_limit():
+    """Weights of 1 are no weights, a common factor is nothing, and a row of weight 0 is not there."""
+    x, group = draw(9, 3), torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 1])
+    plain = mmd(x, group)
+    assert mmd(x, group, weight_b=torch.full((9,), 7.0, dtype=torch.float64)).item() == pytest.approx(plain.item())
+    weight = torch.ones(9, dtype=torch.float64)
+    weight[[1, 8]] = 1e-12
+    keep = weight > 0.5
+    squared = torch.cdist(x, x).square()
+    off = ~torch.eye(9, dtype=torch.bool)
+    kernel = torch.exp(-squared / squared[off].median()) * off
+    a, b = ((keep & (group == g)).nonzero()[:, 0] for g in (0, 1))
+    within = sum(kernel[i][:, i].sum() / (len(i) * (len(i) - 1)) for i in (a, b))
+    expected = within - 2 * kernel[a][:, b].mean()
+    assert mmd(x, group, weight_b=weight, widths=(1.0,)).item() == pytest.approx(expected.item(), rel=1e-9)
 
 
 @given(st.lists(st.integers(-2, 1), min_size=3, max_size=12), st.integers(0, 99))

@@ -95,7 +95,8 @@ def fit(
     except InputError as err:
         raise InputError(f"{err} (Here: --batch-key, --label-key, --donor-key, --modalities NAME=RECIPE.)") from err
     tell(f"fit: {mdata.n_obs:,} cells, {', '.join(mdata.mod)}")
-    made.fit(mdata).save(out, overwrite=force)
+    made.fit(mdata)
+    made.save(out, overwrite=force)
     say({"model": str(out), **getattr(made, "fit_metrics_", {})}, f"model written to {out}", as_json=as_json)
 
 

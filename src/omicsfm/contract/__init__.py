@@ -11,6 +11,7 @@ from omicsfm.contract._concat import concat
 from omicsfm.contract._fingerprint import fingerprint
 from omicsfm.contract._recipes import RECIPES, recipe_for_name
 from omicsfm.contract._rows import batches, labels, measured, modality_mask, rows, subset
+from omicsfm.contract._select import select
 from omicsfm.contract._setup import setup
 from omicsfm.contract._state import history, keys, organism_of, recipe_of, record
 from omicsfm.contract._types import SCHEMA_VERSION, CheckReport, Keys, Violation
@@ -35,6 +36,7 @@ __all__ = [
     "recipe_of",
     "record",
     "rows",
+    "select",
     "setup",
     "subset",
 ]

@@ -23,11 +23,7 @@ MIN_LINKS = 10  # cells with the new modality and a known one
 
 def extend_tokenizer(tokenizer: Tokenizer, mdata: MuData, mod: str) -> Tokenizer:
     """Give a tokenizer that also knows `mod`, fitted on these cells; the old one is not touched."""
-    has = contract.modality_mask(mdata)[mod].to_numpy()
-    part = contract.subset(mdata, has)
-    for other in [m for m in part.mod if m != mod]:
-        del part.mod[other]
-    part.update()
+    part = contract.select(mdata, {mod: contract.modality_mask(mdata)[mod].to_numpy()})
     new = Tokenizer(tokenizer.n_components, seed=tokenizer.seed).fit(part)
     out = copy.copy(tokenizer)
     for name in ("var_names_", "recipes_", "features_", "svd_"):

@@ -69,5 +69,8 @@ class Annotates(Protocol):
 class Saves(Protocol):
     """Writes itself to a directory that ``ofm.load`` reads."""
 
-    def save(self, path: str | Path) -> Path:
+    def fit(self, mdata: MuData) -> Any:
+        """Learn from a MuData that satisfies the contract."""
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the fitted model."""

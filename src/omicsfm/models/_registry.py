@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from omicsfm._errors import InputError
+from omicsfm.models import external
 from omicsfm.models.baselines import (
     CCA,
     WNN,
@@ -22,7 +23,6 @@ from omicsfm.models.baselines import (
     ModalityPCA,
     RidgeImputer,
 )
-from omicsfm.models.external import MOFA, MultiVI, PeakVI, ScANVI, TotalVI
 from omicsfm.models.linear_mosaic import LinearMosaic
 from omicsfm.models.mosaic import Mosaic
 from omicsfm.models.stack import Stack
@@ -35,23 +35,27 @@ _OURS: dict[str, Factory] = {
     "CCA": CCA,
     "Chance": Chance,
     "ConcatPCA": ConcatPCA,
+    "GLUE": external.GLUE,
     "KNNImputer": KNNImputer,
     "KNNLabels": KNNLabels,
     "KernelRidgeImputer": KernelRidgeImputer,
     "LinearMosaic": LinearMosaic,
     "LogisticLabels": LogisticLabels,
-    "MOFA": MOFA,
+    "MIDAS": external.MIDAS,
+    "MOFA": external.MOFA,
     "MajorityClass": MajorityClass,
     "MeanImputer": MeanImputer,
     "MeanKNNRidge": MeanKNNRidge,
     "ModalityPCA": ModalityPCA,
     "Mosaic": Mosaic,
-    "MultiVI": MultiVI,
-    "PeakVI": PeakVI,
+    "MultiSpectral": external.MultiSpectral,
+    "MultiVI": external.MultiVI,
+    "MuonWNN": external.WNN,
+    "PeakVI": external.PeakVI,
     "RidgeImputer": RidgeImputer,
-    "ScANVI": ScANVI,
+    "ScANVI": external.ScANVI,
     "Stack": Stack,
-    "TotalVI": TotalVI,
+    "TotalVI": external.TotalVI,
     "WNN": WNN,
 }
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from mudata import MuData
 
-from omicsfm import _compat, contract
+from omicsfm import contract
 
 MIN_HELD = 30  # cells, of which each loses one modality
 MIN_TARGET = 10  # of them for one modality
@@ -40,40 +39,6 @@ class HeldOut:
     def cells(self) -> np.ndarray:
         """All cells that lost a modality, sorted."""
         return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *self.lost.values()]))
-
-
-def select(mdata: MuData, has: Mapping[str, np.ndarray], *, unlabelled: np.ndarray | None = None) -> MuData:
-    """Copy in which a cell was measured in a modality only where `has` (bool over obs) says so.
-
-    Cells and modalities that are left with nothing are gone; what `setup` recorded stays.
-
-    Parameters
-    ----------
-    has
-        Modality to bool array (n_obs,); modalities not named are left out.
-    unlabelled
-        bool array (n_obs,): cells whose label is hidden.
-    """
-    obs = pd.DataFrame(mdata.obs)
-    key = contract.keys(mdata).label
-    hide = unlabelled is not None and key is not None
-    if hide:
-        obs = obs.assign(**{str(key): contract.labels(mdata).where(~np.asarray(unlabelled))})
-    mods, left = {}, np.zeros(mdata.n_obs, dtype=bool)
-    with _compat.silent():  # anndata sets a deprecated pandas option where a view loses categories
-        for mod, cells in has.items():
-            rows = contract.rows(mdata, mod)
-            keep = cells[rows]
-            if not keep.any():
-                continue
-            part = mdata.mod[mod][keep]
-            mods[mod] = part.to_memory() if part.isbacked else part.copy()
-            if hide and key in mods[mod].obs.columns:
-                del mods[mod].obs[key]
-            left[rows[keep]] = True
-    out = _compat.make_mudata(mods, obs[left], uns=dict(mdata.uns))
-    contract.setup(out)  # the mask anew, with the keys and recipes that stand in uns
-    return out
 
 
 def mask_of(mdata: MuData) -> dict[str, np.ndarray]:
@@ -115,7 +80,7 @@ def hold_out(mdata: MuData, *, n_folds: int, seed: int, labels: bool) -> HeldOut
     if n_obs > MAX_TRAIN:
         seen = chosen(rng.permutation(n_obs)[:MAX_TRAIN], n_obs) | chosen(asked, n_obs)
     left = {m: cells & seen & ~chosen(lost.get(m, hidden[:0]), n_obs) for m, cells in has.items()}
-    train = select(mdata, left, unlabelled=chosen(hidden, n_obs)) if len(asked) else mdata
+    train = contract.select(mdata, left, unlabelled=chosen(hidden, n_obs)) if len(asked) else mdata
     return HeldOut(train, lost, hidden, by_batch)
 
 

@@ -19,7 +19,7 @@ from omicsfm._errors import InputError, OmicsfmWarning
 from omicsfm._progress import progress
 from omicsfm.models._decoder import calibrate
 from omicsfm.models._protocols import Annotates, Embeds, Imputation, Imputes
-from omicsfm.models._stack_data import MIN_TARGET, HeldOut, chosen, mask_of, select
+from omicsfm.models._stack_data import MIN_TARGET, HeldOut, chosen, mask_of
 from omicsfm.models._stack_mix import class_probability, shared_tokens
 from omicsfm.models._stack_weights import Evidence, Matching, Mixture, Regression, weigh
 from omicsfm.pp import Tokenizer, dense_nan
@@ -161,7 +161,7 @@ def embed_halves(member: Any, mdata: MuData, cells: np.ndarray) -> dict[str, pd.
         for mod, has in mask_of(mdata).items():
             mine = has & chosen(cells, mdata.n_obs)
             if mine.any():
-                z = np.asarray(member.embed(select(mdata, {mod: mine})), dtype=np.float64)
+                z = np.asarray(member.embed(contract.select(mdata, {mod: mine})), dtype=np.float64)
                 out[mod] = pd.DataFrame(z, index=np.flatnonzero(mine))
     return out
 
@@ -200,7 +200,7 @@ def judge_imputation(
     if len(cells) < MIN_TARGET:
         return first_only("impute", names, "too few paired cells to hold some out", modality=modality)
     asked = chosen(cells, mdata.n_obs)
-    query = select(mdata, {m: has & asked for m, has in mask_of(mdata).items() if m != modality})
+    query = contract.select(mdata, {m: has & asked for m, has in mask_of(mdata).items() if m != modality})
     found: dict[str, Imputation] = {}
     for name in names:
         if name in fitted:
@@ -211,7 +211,7 @@ def judge_imputation(
                 continue  # it does not predict this modality
     if names[0] not in found:
         return first_only("impute", names, "the first member could not be judged", modality=modality)
-    source = select(mdata, {modality: asked})
+    source = contract.select(mdata, {modality: asked})
     blocks = [dense_nan(block, None) for _, block in tokenizer.scaled(source, modality)]
     order = source.mod[modality].obs_names.get_indexer(query.obs_names)
     truth = np.vstack(blocks).astype(np.float64)[order]

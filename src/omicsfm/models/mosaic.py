@@ -209,8 +209,7 @@ class Mosaic(LinearMosaic):
         try:
             fitted = self._train_on(tokens, max_epochs or self.max_epochs)
             gate, loadings = dict(self.gate_), dict(self.token_loadings_)
-            if fitted.correction is not None:
-                gate |= gates(fitted.earned)
+            gate |= gates(fitted.earned)
             decoders = dict(self.decoders_)
             for mod in set(tokens.values) & set(decoders):
                 features = self._features(mdata, mod)
@@ -323,7 +322,7 @@ class Mosaic(LinearMosaic):
         for block in blocks(tokens):
             for pattern in sorted(p for p in met if set(p) <= set(block.pattern)):
                 state, batch = self._block_state(tokens, block, pattern)[0], tokens.batch[block.obs]
-                view = View(block.obs, state, batch, aligner.states(tokens, block))
+                view = View(pattern, block.obs, state, batch, aligner.states(tokens, block))
                 views.setdefault(pattern, []).append(view)
         merged = [View.stacked(parts) for parts in views.values()]
         self.mixing_, row = fit_mixing(merged, options=self._options())

@@ -51,15 +51,8 @@ def hide_labels(mdata: MuData, hidden: np.ndarray) -> MuData:
 
 def drop_modality(mdata: MuData, mod: str, cells: np.ndarray) -> MuData:
     """Copy in which some cells (bool over obs) were not measured in `mod`; cells left with nothing are gone."""
-    keep = {m: np.ones(mdata.mod[m].n_obs, dtype=bool) for m in mdata.mod}
-    keep[mod] = ~cells[contract.rows(mdata, mod)]
-    with _compat.silent():  # anndata sets a deprecated pandas option where a view loses categories
-        mods = {m: mdata.mod[m][keep[m]].copy() for m in mdata.mod if keep[m].any()}
-    names = pd.Index(mdata.obs_names)
-    left = np.zeros(len(names), dtype=bool)
-    for adata in mods.values():
-        left[names.get_indexer(adata.obs_names)] = True
-    return _rebuilt(mdata, mods, pd.DataFrame(mdata.obs)[left])
+    mask = contract.modality_mask(mdata)
+    return contract.select(mdata, {m: mask[m].to_numpy() & ~(cells & (m == mod)) for m in mdata.mod})
 
 
 def pseudo_cells(mdata: MuData, cells: np.ndarray) -> tuple[MuData, dict[str, list[str]]]:

@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.base import clone
 
 from omicsfm import contract, metrics
-from omicsfm.models._stack_data import mask_of, select
+from omicsfm.models._stack_data import mask_of
 from omicsfm.models._stack_judge import lenient
 from omicsfm.pp import Tokenizer, dense_nan
 from omicsfm.tasks._splits import donors
@@ -78,7 +78,7 @@ class Fold:
     def __init__(self, mdata: MuData, held: np.ndarray, make: Callable[[], Any], *, seed: int) -> None:
         self.mdata, self.held, self.make, self.seed = mdata, held, make, seed
         self.has = mask_of(mdata)
-        train = select(mdata, {m: cells & ~held for m, cells in self.has.items()})
+        train = contract.select(mdata, {m: cells & ~held for m, cells in self.has.items()})
         self.tokenizer = Tokenizer(getattr(make(), "n_tokens", 30), seed=seed).fit(train)
         self.train = train
         self._fits: dict[Mods, Any] = {}
@@ -89,7 +89,7 @@ class Fold:
         """Fit the model to what training cells have of some modalities, as if nothing else had been measured."""
         if mods not in self._fits:
             hidden = np.ones(self.mdata.n_obs, dtype=bool)  # no label: they are what states are judged by
-            part = select(self.mdata, {m: self.has[m] & ~self.held for m in mods}, unlabelled=hidden)
+            part = contract.select(self.mdata, {m: self.has[m] & ~self.held for m in mods}, unlabelled=hidden)
             model = self.make()
             given = {}
             if {"tokenizer", "tokens"} <= set(inspect.signature(model.fit).parameters):
@@ -125,7 +125,7 @@ class Fold:
             predicted = np.broadcast_to(mean, truth.shape).copy()
             other = {m: self.has[m] & self.held & np.isin(np.arange(len(out)), cells) for m in mods if m != target}
             if any(x.any() for x in other.values()):
-                query = select(self.mdata, other)
+                query = contract.select(self.mdata, other)
                 with lenient():
                     found = self.fit(mods).impute(query, target).mean.to_numpy()
                 row = np.searchsorted(cells, self.mdata.obs_names.get_indexer(query.obs_names))
@@ -145,12 +145,12 @@ class Fold:
         if both.sum() > 1:
             model = self.fit(mods)
             with lenient():
-                halves = [np.asarray(model.embed(select(self.mdata, {m: both}))) for m in pair]
+                halves = [np.asarray(model.embed(contract.select(self.mdata, {m: both}))) for m in pair]
             out[both] = 1 - metrics.foscttm(*halves)
         return out
 
     def _states(self, mods: Mods, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        part = select(self.mdata, {m: self.has[m] & cells for m in mods})
+        part = contract.select(self.mdata, {m: self.has[m] & cells for m in mods})
         with lenient():
             z = np.asarray(self.fit(mods).embed(part))
         return z, self.mdata.obs_names.get_indexer(part.obs_names)
@@ -164,7 +164,7 @@ class Fold:
         cells = np.sort(np.random.default_rng(self.seed).permutation(cells)[:n])
         # The sd over all cells: over training cells alone rare features would count for more than they vary.
         mean, sd = self._moments(self.train, target)[0], self._moments(self.mdata, target)[1]
-        source = select(self.mdata, {target: np.isin(np.arange(self.mdata.n_obs), cells)})
+        source = contract.select(self.mdata, {target: np.isin(np.arange(self.mdata.n_obs), cells)})
         x = np.vstack([dense_nan(b[:, chosen], None) for _, b in self.tokenizer.scaled(source, target)])
         return cells, x[source.mod[target].obs_names.get_indexer(source.obs_names)], mean, sd
 

@@ -343,9 +343,8 @@ def test_real_cells_are_placed_and_proteins_predicted(real):
     mdata = contract.subset(real("pbmc_mosaic"), slice(None, None, 2))
     mask = contract.modality_mask(mdata)
     hidden = np.flatnonzero(mask.all(axis=1))[::3]
-    train = {m: a[~a.obs_names.isin(mdata.obs_names[hidden])].copy() for m, a in mdata.mod.items()}
-    train["rna"] = mdata.mod["rna"].copy()
-    train = _compat.make_mudata(train, mdata.obs.copy())
+    seen = ~np.isin(np.arange(mdata.n_obs), hidden)
+    train = contract.select(mdata, {"rna": mask["rna"].to_numpy(), "protein": mask["protein"].to_numpy() & seen})
     contract.setup(train, batch_key="batch", label_key="celltype")
     model = MultiVI(max_epochs=25, accelerator="cpu").fit(train)
     query = contract.subset(train, hidden)

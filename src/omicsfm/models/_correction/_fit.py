@@ -91,8 +91,12 @@ def fit_correction(problem: Problem, *, notes: Notes | None = None) -> Fitted:
         folds.append((found, held, epoch))
     earned = _weigh(problem, folds, code)
     epochs = int(np.median([epoch for _, _, epoch in folds]))
-    if epochs == 0 or not any(row.weight for row in earned):
-        return Fitted(None, [replace(row, weight=0.0) for row in earned], {})
+    if not any(row.weight for row in earned):
+        return Fitted(None, earned, {})
+    if epochs == 0:  # no epoch was better than where training began: that is what was weighed, if it was anything
+        if problem.start is None:
+            return Fitted(None, [replace(row, weight=0.0) for row in earned], {})
+        return Fitted(problem.start, earned, _out_of_fold(problem, folds))
     options = replace(problem.options, max_epochs=epochs)
     final, _ = _train(problem, problem.latent.factors, np.flatnonzero(use), None, options, notes, "all cells")
     return Fitted(final, earned, _out_of_fold(problem, folds))

@@ -51,7 +51,7 @@ class Frame:
             scale[m] = float(max(np.mean(stats[m].xx_g / n - centre[m] ** 2), 1e-12) ** 0.5)
             free, slope, _ = stats[m].finish()
             mean[m], loading[m] = (free - centre[m]) / scale[m], slope / scale[m]
-        return cls(mods, [str(b) for b in np.unique(tokens.batch)], centre, scale, mean, loading)
+        return cls(mods, [str(b) for b in np.unique(tokens.batch[obs])], centre, scale, mean, loading)
 
 
 @dataclass(frozen=True)

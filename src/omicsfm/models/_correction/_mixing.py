@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from omicsfm import hub, metrics
 from omicsfm.models._correction._earned import Earned, interval
 from omicsfm.models._correction._options import Options
+from omicsfm.models._factor import Pattern
 
 if TYPE_CHECKING:
     from omicsfm.models._correction._mixing_net import MixingNet
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 WEIGHTS = (0.25, 0.5, 0.75, 1.0)
 MAX_CELLS = 10_000  # that are trained on, and as many that are asked
 MIN_CELLS = 60
+N_PARTS = 4
 K_MIXING, K_STATE = 90, 15
+MAX_MATCH = 2000
+MIN_GAIN = 0.005  # in iLISI: neighbours share neighbours, so that the interval is narrower than it looks
 TOLERANCE = 0.005  # of neighbours of the same state that mixing may cost
 
 
@@ -75,12 +80,14 @@ class View:
 
     Attributes
     ----------
+    pattern : the modalities.
     cell : (n,) positions of the cells.
     state_nk, batch_n : their states and batches.
     weight_nc : their soft assignment to states that the batches share: within these the batches shall mix, and
         neighbours shall stay of one state.
     """
 
+    pattern: Pattern
     cell: np.ndarray
     state_nk: np.ndarray
     batch_n: np.ndarray
@@ -90,11 +97,11 @@ class View:
     def stacked(cls, parts: list[View]) -> View:
         """Give all cells of several blocks."""
         names = ("cell", "state_nk", "batch_n", "weight_nc")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return cls(parts[0].pattern, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def part(self, rows: np.ndarray) -> View:
         """Give some of the cells."""
-        return View(self.cell[rows], self.state_nk[rows], self.batch_n[rows], self.weight_nc[rows])
+        return View(self.pattern, self.cell[rows], self.state_nk[rows], self.batch_n[rows], self.weight_nc[rows])
 
     def several(self) -> bool:
         """Tell whether at least two batches have enough cells."""
@@ -103,23 +110,27 @@ class View:
 
 
 def fit_mixing(views: list[View], *, options: Options) -> tuple[Mixing | None, Earned | None]:
-    """Train on half of the cells, weigh on the other half and the other way round, and train on all if it earned."""
+    """Train without each part of the cells in turn, weigh on that part, and train on all cells if it earned."""
     rng = np.random.default_rng(options.seed)
     views = [v.part(np.sort(rng.permutation(len(v.cell))[: 2 * MAX_CELLS])) for v in views]
     views = [v for v in views if v.several()]
     if not views:
         return None, None
-    half = rng.permutation(1 + max(int(v.cell.max()) for v in views)) % 2  # a cell's views stay on one side
-    before: list[np.ndarray] = []
-    after: dict[float, list[np.ndarray]] = {weight: [] for weight in WEIGHTS}
-    for i in (0, 1):
-        mixing = _train([v.part(half[v.cell] != i) for v in views], options, f"mixing, half {i + 1}")
-        for view in (v.part(half[v.cell] == i) for v in views):
-            shift = mixing(view.state_nk, view.batch_n)
-            before.append(_look(view, view.state_nk))
-            for weight, found in after.items():
-                found.append(_look(view, view.state_nk + weight * shift))
-    rows = [_weigh(np.hstack(before), np.hstack(found), weight) for weight, found in after.items()]
+    part = rng.permutation(1 + max(int(v.cell.max()) for v in views)) % N_PARTS  # a cell's views stay together
+    around: dict[float, list[np.ndarray]] = {weight: [] for weight in (0.0, *WEIGHTS)}
+    apart: dict[float, list[np.ndarray]] = {weight: [np.zeros(0)] for weight in (0.0, *WEIGHTS)}
+    for i in range(N_PARTS):
+        mixing = _train([v.part(part[v.cell] != i) for v in views], options, f"mixing, part {i + 1}")
+        asked = [v.part(part[v.cell] == i) for v in views]
+        shift = [mixing(v.state_nk, v.batch_n) for v in asked]
+        for weight in around:
+            moved = [v.state_nk + weight * s for v, s in zip(asked, shift, strict=True)]
+            around[weight] += [_look(v, x) for v, x in zip(asked, moved, strict=True)]
+            apart[weight] += _halves(asked, moved)
+    rows = [
+        _weigh(np.hstack(around[0.0]), np.hstack(around[w]), np.hstack(apart[w]) - np.hstack(apart[0.0]), w)
+        for w in WEIGHTS
+    ]
     best = max(rows, key=lambda row: (row.weight > 0, row.gain))
     return (_train(views, options, "mixing") if best.weight else None), best
 
@@ -132,11 +143,23 @@ def _look(view: View, state_nk: np.ndarray) -> np.ndarray:
     return np.vstack([metrics.ilisi(near, view.batch_n), same])
 
 
-def _weigh(before: np.ndarray, after: np.ndarray, weight: float) -> Earned:
+def _halves(views: list[View], moved: list[np.ndarray]) -> list[np.ndarray]:
+    """Tell how far apart the views of a cell that share no modality lie: FOSCTTM, for every two such views."""
+    out = []
+    for (a, x), (b, y) in combinations(list(zip(views, moved, strict=True)), 2):
+        if set(a.pattern) & set(b.pattern):
+            continue
+        _, i, j = np.intersect1d(a.cell, b.cell, return_indices=True)
+        if len(i) > 1:
+            out.append(metrics.foscttm(x[i[:MAX_MATCH]], y[j[:MAX_MATCH]]))
+    return out
+
+
+def _weigh(before: np.ndarray, after: np.ndarray, parted: np.ndarray, weight: float) -> Earned:
     gain, half = interval(after[0] - before[0])
     change, spread = interval(after[1] - before[1])
-    # More mixing is no gain where neighbours are no longer of one state.
-    earned = gain > half and change + spread > -TOLERANCE
+    # More mixing is no gain where neighbours are no longer of one state, or the halves of a cell lie farther apart.
+    earned = gain > max(half, MIN_GAIN) and change + spread > -TOLERANCE and (len(parted) == 0 or parted.mean() <= 0)
     scores = float(before[0].mean()), float(after[0].mean())
     return Earned("batches", "", "", len(before[0]), *scores, gain, gain - half, gain + half, weight if earned else 0.0)
 

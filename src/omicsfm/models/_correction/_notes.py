@@ -32,7 +32,7 @@ class Notes:
         InputError
             If it holds the notes of another run, or other files.
         """
-        text = json.dumps(identity, sort_keys=True, indent=1)
+        text = json.dumps(identity, sort_keys=True, indent=1, default=lambda value: value.item())
         file = folder / IDENTITY
         if file.exists():
             if file.read_text() != text:

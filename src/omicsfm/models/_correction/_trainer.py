@@ -141,10 +141,10 @@ def loop(
             if isinstance(err.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise
-        except (EOFError, RuntimeError, pickle.UnpicklingError) as err:
+        except (EOFError, KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError) as err:
             if resume is None or trainer.global_step:
                 raise
-            raise Unreadable(str(err)) from err
+            raise Unreadable(str(err).partition("\n")[0]) from err
     if module.culprit:
         warnings.warn(
             f"Mosaic.fit: training of {words} stopped: {module.culprit}. The last good state is kept. "

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from omicsfm.models.external.glue import GLUE
+from omicsfm.models.external.midas import MIDAS
 from omicsfm.models.external.mofa import MOFA
+from omicsfm.models.external.multi_spectral import MultiSpectral
 from omicsfm.models.external.multivi import MultiVI
+from omicsfm.models.external.muon_wnn import MuonWNN as WNN
 from omicsfm.models.external.peakvi import PeakVI
 from omicsfm.models.external.scanvi import ScANVI
 from omicsfm.models.external.totalvi import TotalVI
 
-__all__ = ["MOFA", "MultiVI", "PeakVI", "ScANVI", "TotalVI"]
+__all__ = ["GLUE", "MIDAS", "MOFA", "WNN", "MultiSpectral", "MultiVI", "PeakVI", "ScANVI", "TotalVI"]
