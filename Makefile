@@ -2,13 +2,16 @@
 # make test     create the same .venv if absent, lint, run the whole test suite
 # make lint     ruff, mypy, import-linter
 # make bench    run the scripts in benchmarks/, each prints a table
+# make study    run the peer study: hours, goes on where it was; `make notebooks` shows it
+# make notebooks  run the notebooks anew and keep their output
+# make peers    install the peers that are not needed otherwise (MIDAS, GLUE, SnapATAC2) and test their adapters
 # make clean    remove the environments, the caches and omicsfm-demo/
 #
 # PYTHON=... chooses the interpreter; each Python version has its own environment, so both stacks live side by side.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench study notebooks midas peers clean
 
 # A pyenv shim may exist and not run: ask the interpreter itself.
 DEFAULT_PYTHON := $(shell if python3.11 -c '' >/dev/null 2>&1; then echo python3.11; else echo python3; fi)
@@ -55,9 +58,27 @@ lint: $(STAMP)
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-# One thread, so that the times of two methods compare.
+# One thread, so that the times of two methods compare. The peer study has a target of its own: it takes hours.
 bench: $(STAMP)
-	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; OMP_NUM_THREADS=1 $(BIN)/python $$script; done
+	@set -e; for script in $(filter-out benchmarks/_% benchmarks/integration.py,$(wildcard benchmarks/*.py)); do \
+	  echo "== $$script"; OMP_NUM_THREADS=1 $(BIN)/python $$script; done
+
+study: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/integration.py
+
+notebooks: $(STAMP)
+	$(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) 'ipykernel>=6' 'nbclient>=0.10'
+	OMP_NUM_THREADS=1 $(BIN)/python notebooks/_execute.py notebooks/*.ipynb
+
+# scmidas declares torch<2.11 and works without; scglue works without pynvml, which warns at every import of torch.
+MIDAS = --no-deps scmidas==0.3.0 toml==0.10.2
+midas: $(STAMP)
+	$(BIN)/python -m pip install -qq $(MIDAS)
+
+peers: midas
+	$(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) 'scglue>=0.4.1' 'snapatac2>=2.9'
+	$(BIN)/python -m pip uninstall -qq -y pynvml
+	$(BIN)/python -m pytest tests/models/external
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .venv .venv-3.* omicsfm-demo
