@@ -1,0 +1,51 @@
+"""Run notebooks from top to bottom and keep their output: `python notebooks/_execute.py notebooks/*.ipynb`.
+
+A notebook that fails, writes of this machine (paths, host name) or grows beyond 2 MB is left as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+MAX_BYTES = 2_000_000
+
+
+def main(paths: list[str]) -> None:
+    """Run each notebook in its own folder."""
+    for path in map(Path, paths):
+        start = time.perf_counter()
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            cell.metadata.pop("execution", None)
+        NotebookClient(
+            notebook, timeout=900, record_timing=False, resources={"metadata": {"path": str(path.parent)}}
+        ).execute()
+        notebook.metadata = {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+        text = nbformat.writes(notebook) + "\n"
+        found = [word for word in _private() if word in text]
+        if found or len(text.encode()) > MAX_BYTES:
+            sys.exit(f"{path}: not written: {len(text.encode()):,} bytes, names {found}")
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+        print(f"{path}: {len(text.encode()):,} bytes, {time.perf_counter() - start:.0f} s")
+
+
+def _private() -> list[str]:
+    """Names of this machine that must not stand in a notebook."""
+    root = Path(__file__).resolve().parents[1]
+    return [name for name in {str(root), str(Path.home()) + os.sep, sys.prefix, platform.node()} if len(name) > 4]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
