@@ -17,7 +17,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from omicsfm import hub
-from omicsfm.models._cells import Block, blocks
+from omicsfm.models._cells import Block, blocks, positions
 from omicsfm.models._factor import FactorModel, Moments, fit_factors
 from omicsfm.models._landmarks import FIT_ROWS, squared_distance
 from omicsfm.pp import Tokens
@@ -92,8 +92,7 @@ class BatchAligner:
         return out
 
     def _codes(self, tokens: Tokens, block: Block) -> np.ndarray:
-        known = {name: i for i, name in enumerate(self.batches)}
-        return np.array([known.get(name, -1) for name in tokens.batch[block.obs]])
+        return positions(self.batches, tokens.batch[block.obs])
 
     def _offsets(self, tokens: Tokens, code: np.ndarray) -> dict[str, np.ndarray]:
         n_batches, n_states = self.centre_bck.shape[:2]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from omicsfm.models._batch import BatchAligner, ridge_offsets
-from omicsfm.models._cells import blocks
+from omicsfm.models._cells import blocks, row_of
 from omicsfm.models._crossfit import Features
 from omicsfm.models._decoder import Decoder, DecoderStats, calibrate, model_variance, soft_states
 from omicsfm.models._latent import Latent
@@ -109,9 +109,7 @@ def recalibrate(
         Cells (n,) and what the correction adds to their features (n, g), of networks that did not see them.
     """
     ratio, weight = [], []
-    row_of = np.full(tokens.n_obs, -1, dtype=np.int64)
-    if step is not None:
-        row_of[step[0]] = np.arange(len(step[0]))
+    row = row_of(np.zeros(0, dtype=np.int64) if step is None else step[0], tokens.n_obs)
     for block in blocks(tokens, obs=np.sort(tokens.rows[mod]), n_rows=2048):
         pattern = block.without(mod)
         if not pattern:
@@ -119,8 +117,8 @@ def recalibrate(
         z, covariance = latent.posterior(tokens, block, pattern=pattern)
         predicted = z @ decoder.loading.T + decoder.mean
         if step is not None:
-            known = row_of[block.obs] >= 0
-            predicted[known] += step[1][row_of[block.obs[known]]]
+            known = row[block.obs] >= 0
+            predicted[known] += step[1][row[block.obs[known]]]
         sd_g = np.sqrt(model_variance(decoder.loading, decoder.noise, covariance))
         ratio.append((dense_nan(features(block.obs), None) - predicted) / sd_g)
         weight.append(soft_states(z, decoder.centre_ck, decoder.width))

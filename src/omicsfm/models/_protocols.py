@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from mudata import MuData
 
+from omicsfm.pp import Tokenizer, dense_nan
+
 
 @dataclass(frozen=True)
 class Imputation:
@@ -30,6 +32,32 @@ class Imputation:
     upper: pd.DataFrame
     level: float
     transform: Callable[[Any], np.ndarray]
+
+    @classmethod
+    def around(
+        cls,
+        tokenizer: Tokenizer,
+        mdata: MuData,
+        modality: str,
+        parts: tuple[np.ndarray, np.ndarray, np.ndarray],
+        *,
+        level: float,
+    ) -> Imputation:
+        """Give tables of a modality from the mean, sd and half width of the interval, (n_obs, n_vars) each."""
+        names, recipe = tokenizer.var_names_[modality], tokenizer.recipes_[modality]
+        mean, sd, half = parts
+
+        def frame(values: np.ndarray) -> pd.DataFrame:
+            return pd.DataFrame(values, index=mdata.obs_names, columns=names)
+
+        return cls(
+            mean=frame(mean),
+            sd=frame(sd),
+            lower=frame(mean - half),
+            upper=frame(mean + half),
+            level=level,
+            transform=lambda x: dense_nan(recipe.scale(x), None),
+        )
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from omicsfm import contract, hub
 from omicsfm._errors import InputError, OmicsfmWarning
 from omicsfm._progress import progress
-from omicsfm.models._cells import Block, blocks
+from omicsfm.models._cells import Block, blocks, row_of
 from omicsfm.models._crossfit import Features, fit_decoder
 from omicsfm.models._decoder import Decoder
 from omicsfm.models._extend import extend_latent, extend_tokenizer
@@ -24,7 +24,7 @@ from omicsfm.models._latent import Latent
 from omicsfm.models._protocols import Imputation
 from omicsfm.models._state import CellState
 from omicsfm.models._token_model import PROBE_ROWS, TokenModel
-from omicsfm.pp import Tokens, dense_nan, vstack
+from omicsfm.pp import Tokens, vstack
 
 
 @hub.saveable
@@ -144,21 +144,8 @@ class LinearMosaic(TokenModel):
                 OmicsfmWarning,
                 stacklevel=2,
             )
-        half = sd * decoder.quantile_g
-        names = self.tokenizer_.var_names_[modality]
-
-        def frame(values: np.ndarray) -> pd.DataFrame:
-            return pd.DataFrame(values, index=mdata.obs_names, columns=names)
-
-        recipe = self.tokenizer_.recipes_[modality]
-        return Imputation(
-            mean=frame(mean),
-            sd=frame(sd),
-            lower=frame(mean - half),
-            upper=frame(mean + half),
-            level=self.level,
-            transform=lambda x: dense_nan(recipe.scale(x), None),
-        )
+        parts = mean, sd, sd * decoder.quantile_g
+        return Imputation.around(self.tokenizer_, mdata, modality, parts, level=self.level)
 
     def annotate(self, mdata: MuData, *, min_confidence: float = 0.5) -> pd.DataFrame:
         """Give labels with calibrated confidence.
@@ -256,9 +243,8 @@ class LinearMosaic(TokenModel):
     def _features(self, mdata: MuData, mod: str) -> Features:
         """Features of cells by position in obs; scaled once."""
         scaled = vstack([block for _, block in self.tokenizer_.scaled(mdata, mod)])
-        row_of = np.full(mdata.n_obs, -1, dtype=np.int64)
-        row_of[contract.rows(mdata, mod)] = np.arange(scaled.shape[0])
-        return lambda obs: scaled[row_of[obs]]
+        row = row_of(contract.rows(mdata, mod), mdata.n_obs)
+        return lambda obs: scaled[row[obs]]
 
     def _fit_labels(self, mdata: MuData, tokens: Tokens) -> LabelHead | None:
         """Train on every labelled cell as it is, and once with each of its modalities alone, as queries may be."""

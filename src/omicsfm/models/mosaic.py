@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from omicsfm import contract, hub
 from omicsfm._errors import InputError
-from omicsfm.models._cells import Block, blocks
+from omicsfm.models._cells import Block, blocks, row_of
 from omicsfm.models._correction import (
     LIKELIHOODS,
     Correction,
@@ -290,14 +290,13 @@ class Mosaic(LinearMosaic):
         """Refit a modality's decoder to what the correction of held-out cells leaves, so that intervals stay honest."""
         features = self._features(mdata, mod)
         self.token_loadings_[mod] = token_loadings(self.latent_, tokens, mod, features)
-        row_of = np.full(tokens.n_obs, -1, dtype=np.int64)
-        row_of[cells] = np.arange(len(cells))
+        row = row_of(cells, tokens.n_obs)
         step_ng = (self._weights(tokens, cells, mod, self.gate_)[:, None] * correction) @ self.token_loadings_[mod].T
 
         def remainder(obs: np.ndarray) -> np.ndarray:
             x_ng = np.array(dense_nan(features(obs), None), dtype=np.float64)
-            known = row_of[obs] >= 0
-            x_ng[known] -= step_ng[row_of[obs[known]]]
+            known = row[obs] >= 0
+            x_ng[known] -= step_ng[row[obs[known]]]
             return x_ng
 
         self.decoders_[mod] = self._fit_decoder(tokens, mod, remainder)

@@ -15,7 +15,7 @@ from anndata import AnnData
 from sklearn.neighbors import KNeighborsClassifier
 
 from omicsfm import InputError, OmicsfmWarning, _compat, contract, metrics, testing
-from omicsfm.models.external import _scvi_tame, multivi, peakvi, scanvi, totalvi
+from omicsfm.models.external import _scvi, _scvi_tame, scanvi
 from omicsfm.models.external.multivi import MultiVI
 from omicsfm.models.external.peakvi import PeakVI
 from omicsfm.models.external.scanvi import ScANVI
@@ -93,11 +93,11 @@ def test_contract_of_chromatin(check):
 @pytest.mark.parametrize(
     ("module", "model", "data"),
     [
-        (multivi, MultiVI, testing.toy_mosaic),
-        (multivi, MultiVI, toy_atac),
-        (totalvi, TotalVI, testing.toy_mosaic),
+        (_scvi, MultiVI, testing.toy_mosaic),
+        (_scvi, MultiVI, toy_atac),
+        (_scvi, TotalVI, testing.toy_mosaic),
         (scanvi, ScANVI, testing.toy_mosaic),
-        (peakvi, PeakVI, toy_atac),
+        (_scvi, PeakVI, toy_atac),
     ],
 )
 def test_states_are_those_of_the_peer(module, model, data, monkeypatch):
@@ -228,7 +228,7 @@ def test_everything_is_put_back_after_an_error(toy, monkeypatch):
         torch.rand(3)
         raise RuntimeError("inside scvi")
 
-    monkeypatch.setattr(multivi, "run_training", fails)
+    monkeypatch.setattr(_scvi, "run_training", fails)
     state, disabled = torch.get_rng_state(), logging.root.manager.disable
     with pytest.raises(RuntimeError, match="inside scvi"):
         fit(small(MultiVI), toy)

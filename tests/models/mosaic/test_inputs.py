@@ -11,8 +11,8 @@ import torch
 from omicsfm.models import LinearMosaic, Mosaic
 from omicsfm.models._cells import blocks
 from omicsfm.models._correction import Correction
-from omicsfm.models._correction._batch import as_tensors, network_input, shown_code
-from omicsfm.models._correction._inputs import Frame, Inputs, code_of, covariances
+from omicsfm.models._correction._batch import as_tensors, network_input
+from omicsfm.models._correction._inputs import Frame, Inputs, code_of, covariances, shown_code
 from omicsfm.models._correction._net import CorrectionNet
 
 

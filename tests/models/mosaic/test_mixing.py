@@ -9,9 +9,10 @@ import pytest
 
 from omicsfm import metrics
 from omicsfm.models import Mosaic
+from omicsfm.models._cells import positions
 from omicsfm.models._correction import Mixing, Options, View, fit_mixing
 from omicsfm.models._correction import _mixing as mixing
-from omicsfm.models._correction._mixing import _balance, codes
+from omicsfm.models._correction._mixing import _balance
 
 
 def options(**more) -> Options:
@@ -156,7 +157,7 @@ def test_cells_of_unknown_batches_stay() -> None:
     shift = moved(state, np.array(["a", "", "b", "elsewhere"]))
     assert not shift[[1, 3]].any()
     assert shift[[0, 2]].any(axis=1).all() and np.abs(shift[0] - shift[2]).max() > 0.01
-    np.testing.assert_array_equal(codes(["a", "b"], np.array(["b", "x", "a"])), [1, -1, 0])
+    np.testing.assert_array_equal(positions(["a", "b"], np.array(["b", "x", "a"])), [1, -1, 0])
 
 
 @pytest.mark.usefixtures("steps")

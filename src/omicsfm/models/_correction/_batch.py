@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,8 +40,3 @@ def network_input(data: dict[str, Any], rows: Any, code: Tensor) -> tuple[dict[s
         for i, m in enumerate(mods)
     }
     return x, z, present
-
-
-def shown_code(has: np.ndarray) -> np.ndarray:
-    """Give the number of the set of modalities of each row of a bool mask (n, n_modalities)."""
-    return (has.astype(np.int64) << np.arange(has.shape[1])).sum(axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from omicsfm.models._correction._correction import Correction
 from omicsfm.models._correction._count_source import CountSource
 from omicsfm.models._correction._earned import Earned, weigh_match, weigh_tokens
-from omicsfm.models._correction._inputs import Frame, Inputs, code_of, covariances
+from omicsfm.models._correction._inputs import Frame, Inputs, code_of, covariances, sets, shown_code
 from omicsfm.models._correction._notes import Notes
 from omicsfm.models._correction._options import Options
 from omicsfm.models._factor import FactorModel, Pattern, fit_factors
@@ -67,11 +68,18 @@ class Problem:
     start: Correction | None = None
     frozen: bool = False
 
+    @cached_property
+    def code(self) -> np.ndarray:
+        """Number of the set of modalities of every cell, (n_obs,)."""
+        has = np.zeros((self.tokens.n_obs, len(self.tokens.values)), dtype=bool)
+        for i, m in enumerate(sorted(self.tokens.values)):
+            has[self.tokens.rows[m], i] = True
+        return shown_code(has)
+
 
 def fit_correction(problem: Problem, *, notes: Notes | None = None) -> Fitted:
     """Train on folds, weigh on the cells held out of each, and train on all cells if anything was earned."""
-    code = _codes(problem.tokens)
-    several = np.array([bin(c).count("1") > 1 for c in code])
+    several = np.bitwise_count(problem.code) > 1
     paired = np.flatnonzero(several)
     if len(paired) < MIN_PAIRS:
         return Fitted(None, [], {})
@@ -89,7 +97,7 @@ def fit_correction(problem: Problem, *, notes: Notes | None = None) -> Fitted:
         stop = held[::2]
         found, epoch = _train(problem, factors, train, stop, options, notes, f"fold {i + 1}")
         folds.append((found, held, epoch))
-    earned = _weigh(problem, folds, code)
+    earned = _weigh(problem, folds)
     epochs = int(np.median([epoch for _, _, epoch in folds]))
     if not any(row.weight for row in earned):
         return Fitted(None, earned, {})
@@ -119,14 +127,14 @@ def _train(
     inputs = Inputs.of(frame, problem.latent, factors, problem.tokens, obs)
     shared = {
         "covariance": covariances(frame, factors),
-        "scale": np.array([problem.scale(p) for p in _sets(frame)], dtype=np.float32),
+        "scale": np.array([problem.scale(p) for p in sets(frame)], dtype=np.float32),
     }
     sizes, trained = run(
         frame,
         inputs,
         shared,
         label=problem.label[obs],
-        met=_codes(problem.tokens),
+        met=problem.code,
         counts=problem.counts,
         train_rows=np.searchsorted(obs, train),
         stop_rows=None if stop is None else np.searchsorted(obs, stop),
@@ -138,7 +146,8 @@ def _train(
     return Correction(frame, factors, sizes, trained.weights), trained.best_epoch
 
 
-def _weigh(problem: Problem, folds: list[tuple[Correction, np.ndarray, int]], code: np.ndarray) -> list[Earned]:
+def _weigh(problem: Problem, folds: list[tuple[Correction, np.ndarray, int]]) -> list[Earned]:
+    code = problem.code
     tokens: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
     match: dict[tuple[str, str], list[tuple[np.ndarray, ...]]] = {}
     for correction, held, _ in folds:
@@ -184,7 +193,7 @@ def _out_of_fold(
     problem: Problem, folds: list[tuple[Correction, np.ndarray, int]]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    code = _codes(problem.tokens)
+    code = problem.code
     for correction, held, _ in folds:
         frame = correction.frame
         for source, target in _directions(frame, np.unique(code[held])):
@@ -223,7 +232,7 @@ def _folds(problem: Problem, paired: np.ndarray) -> Iterator[np.ndarray]:
     names, batch = np.unique(problem.tokens.batch[paired], return_inverse=True)
     if len(names) >= N_FOLDS:
         group = rng.permutation(np.arange(len(names)) % N_FOLDS)[batch]
-        if _every_pair_remains(_codes(problem.tokens)[paired], group):
+        if _every_pair_remains(problem.code[paired], group):
             for i in range(N_FOLDS):
                 yield paired[group == i]
             return
@@ -244,14 +253,3 @@ def _every_pair_remains(code: np.ndarray, group: np.ndarray) -> bool:
         if both.any() and min(left) < min(MIN_PAIRS, int(both.sum())):
             return False
     return all((group == i).sum() >= MIN_PAIRS // N_FOLDS for i in range(N_FOLDS))
-
-
-def _codes(tokens: Tokens) -> np.ndarray:
-    code = np.zeros(tokens.n_obs, dtype=np.int64)
-    for i, m in enumerate(sorted(tokens.values)):
-        code[tokens.rows[m]] |= 1 << i
-    return code
-
-
-def _sets(frame: Frame) -> list[Pattern]:
-    return [tuple(m for i, m in enumerate(frame.mods) if c >> i & 1) for c in range(2 ** len(frame.mods))]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from omicsfm import hub
-from omicsfm.models._cells import blocks
+from omicsfm.models._cells import blocks, positions
 from omicsfm.models._decoder import DecoderStats
 from omicsfm.models._factor import FactorModel, Pattern
 from omicsfm.models._latent import Latent
@@ -104,18 +104,22 @@ class Inputs:
                 x[m][row] = (aligned - frame.centre[m]) / frame.scale[m]
                 information[m][row] = (latent.lift[m](aligned) - factors.mean[m]) @ gain[m]
                 has[row, frame.mods.index(m)] = True
-        known = {name: i + 1 for i, name in enumerate(frame.batches)}
-        batch = np.array([known.get(name, 0) for name in tokens.batch[obs]], dtype=np.int64)
-        return cls(obs, x, has, information, batch)
+        return cls(obs, x, has, information, positions(frame.batches, tokens.batch[obs]) + 1)
 
 
 def covariances(frame: Frame, factors: FactorModel) -> np.ndarray:
-    """Posterior covariance of the factors for every set of modalities, (2 ** n_modalities, k, k), single precision.
+    """Give the posterior covariance of the factors for all `sets`, (2 ** n_modalities, k, k), single precision."""
+    return np.array([factors.posterior(pattern)[2] for pattern in sets(frame)], dtype=np.float32)
 
-    A set is numbered by its bits, modality i of `frame.mods` being bit i.
-    """
-    sets = [tuple(m for i, m in enumerate(frame.mods) if code >> i & 1) for code in range(2 ** len(frame.mods))]
-    return np.array([factors.posterior(pattern)[2] for pattern in sets], dtype=np.float32)
+
+def sets(frame: Frame) -> list[Pattern]:
+    """Every set of modalities by its number, whose bit i is modality i of `frame.mods`."""
+    return [tuple(m for i, m in enumerate(frame.mods) if code >> i & 1) for code in range(2 ** len(frame.mods))]
+
+
+def shown_code(has: np.ndarray) -> np.ndarray:
+    """Give the number of the set of modalities of each row of a bool mask (n, n_modalities)."""
+    return (has.astype(np.int64) << np.arange(has.shape[1])).sum(axis=1)
 
 
 def code_of(frame: Frame, pattern: Pattern) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from omicsfm import hub, metrics
+from omicsfm.models._cells import positions
 from omicsfm.models._correction._earned import Earned, interval
 from omicsfm.models._correction._options import Options
 from omicsfm.models._factor import Pattern
@@ -48,7 +49,7 @@ class Mixing:
         """Give the shift (n, k) of states of cells of the named batches (n,)."""
         import torch
 
-        code = codes(self.batches, batch_n)
+        code = positions(self.batches, batch_n)
         known = code >= 0
         shift = np.zeros_like(state_nk)
         if known.any():
@@ -66,12 +67,6 @@ class Mixing:
         net = MixingNet(len(self.centre_k), len(self.batches))
         net.load_state_dict({name: torch.from_numpy(np.array(w)) for name, w in self.weights.items()})
         return net.eval()
-
-
-def codes(batches: list[str], batch_n: np.ndarray) -> np.ndarray:
-    """Position of every cell's batch; -1 for one that is not known."""
-    known = {name: i for i, name in enumerate(batches)}
-    return np.array([known.get(name, -1) for name in batch_n], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -173,7 +168,7 @@ def _train(views: list[View], options: Options, words: str) -> Mixing:
     unit = float(((state - centre) ** 2).sum(axis=1).mean() ** 0.5) or 1.0
     data = []
     for view in views:
-        code = codes(names, view.batch_n)
+        code = positions(names, view.batch_n)
         x = ((view.state_nk - centre) / unit).astype(np.float32)
         data.append((x, code, _balance(view.weight_nc, code)))
     return Mixing(names, centre, unit, train_mixing(data, len(names), options, words))

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from omicsfm._errors import OmicsfmWarning
-from omicsfm.models._correction._batch import as_tensors, shown_code
+from omicsfm.models._correction._batch import as_tensors
 from omicsfm.models._correction._count_source import CountSource
 from omicsfm.models._correction._counts import CountHead
-from omicsfm.models._correction._inputs import Frame, Inputs
+from omicsfm.models._correction._inputs import Frame, Inputs, shown_code
 from omicsfm.models._correction._net import CorrectionNet
 from omicsfm.models._correction._notes import Notes
 from omicsfm.models._correction._options import Options

@@ -15,14 +15,14 @@ from scipy import sparse
 from omicsfm import hub
 from omicsfm._errors import InputError, OmicsfmWarning
 from omicsfm._progress import progress
-from omicsfm.models._cells import blocks
+from omicsfm.models._cells import blocks, row_of
 from omicsfm.models._factor import Pattern
 from omicsfm.models._protocols import Imputation
 from omicsfm.models._token_model import TokenModel
 from omicsfm.models.baselines._conformal import held_out_residuals, spread_and_half_width
 from omicsfm.models.baselines._regressors import Mean, Regressor
 from omicsfm.models.baselines._views import MIN_CELLS, Views, best_set, block_of, training_sets
-from omicsfm.pp import Tokens, dense_nan, vstack
+from omicsfm.pp import Tokens, vstack
 
 MAX_PANELS = 20
 BLOCK_ROWS = 2048  # features are dense here
@@ -81,12 +81,11 @@ class Imputer(TokenModel):
         self.fits_: dict[str, list[Fit]] = {}
         for mod in progress(sorted(tokens.values), desc=type(self).__name__):
             y_ng = vstack([block for _, block in self.tokenizer_.scaled(mdata, mod)])
-            row_of = np.full(tokens.n_obs, -1, dtype=np.int64)
-            row_of[tokens.rows[mod]] = np.arange(len(tokens.rows[mod]))
+            row = row_of(tokens.rows[mod], tokens.n_obs)
             has = np.sort(tokens.rows[mod])
-            fallback = self._fit_set(tokens, has, (), y_ng[row_of[has]], None)
+            fallback = self._fit_set(tokens, has, (), y_ng[row[has]], None)
             self.fits_[mod] = [fallback] + [
-                self._fit_set(tokens, obs, pattern, y_ng[row_of[obs]], fallback)
+                self._fit_set(tokens, obs, pattern, y_ng[row[obs]], fallback)
                 for pattern, obs in self._sets(tokens, has, mod)
             ]
 
@@ -140,20 +139,7 @@ class Imputer(TokenModel):
                 OmicsfmWarning,
                 stacklevel=2,
             )
-        names = self.tokenizer_.var_names_[modality]
-        recipe = self.tokenizer_.recipes_[modality]
-
-        def frame(values: np.ndarray) -> pd.DataFrame:
-            return pd.DataFrame(values, index=mdata.obs_names, columns=names)
-
-        return Imputation(
-            mean=frame(mean),
-            sd=frame(sd),
-            lower=frame(mean - half),
-            upper=frame(mean + half),
-            level=self.level,
-            transform=lambda x: dense_nan(recipe.scale(x), None),
-        )
+        return Imputation.around(self.tokenizer_, mdata, modality, (mean, sd, half), level=self.level)
 
     def _predict(self, tokens: Tokens, target: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         """Mean, sd and half width (n_obs, n_vars), and how many cells got the mean for want of an input."""

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from omicsfm import hub
-from omicsfm.models._cells import Block, blocks
+from omicsfm.models._cells import Block, blocks, row_of
 from omicsfm.models._factor import Pattern
 from omicsfm.pp import Tokens
 
@@ -47,12 +47,7 @@ class Views:
 
 def block_of(tokens: Tokens, obs: np.ndarray, pattern: Pattern) -> Block:
     """Make a block of the cells `obs`, all of which have the modalities in `pattern`."""
-    rows = {}
-    for mod in pattern:
-        row_of = np.full(tokens.n_obs, -1, dtype=np.int64)
-        row_of[tokens.rows[mod]] = np.arange(len(tokens.rows[mod]))
-        rows[mod] = row_of[obs]
-    return Block(pattern, obs, rows)
+    return Block(pattern, obs, {mod: row_of(tokens.rows[mod], tokens.n_obs)[obs] for mod in pattern})
 
 
 def training_sets(tokens: Tokens, obs: np.ndarray, *, target: str | None = None) -> list[tuple[Pattern, np.ndarray]]:

@@ -13,8 +13,9 @@ from mudata import MuData
 from scipy import sparse
 
 from omicsfm import _compat
+from omicsfm.models._cells import row_of
 from omicsfm.models.baselines._conformal import MAX_NUMBERS, spread_and_half_width
-from omicsfm.models.external._peers import Raw, names_of, raw, row_of, tamed
+from omicsfm.models.external._peers import Raw, names_of, raw, tamed
 from omicsfm.pp import Tokenizer, Tokens, dense_nan, vstack
 
 MAX_LOG_RATE = 15.0
@@ -46,7 +47,7 @@ def prepare(tokens: Tokens, inputs: dict[str, Raw], code: np.ndarray) -> MuData:
     names = names_of(tokens.n_obs)
     mods = {}
     for i, (mod, part) in enumerate(inputs.items()):
-        row = row_of(tokens, mod)
+        row = row_of(tokens.rows[mod], tokens.n_obs)
         obs = np.flatnonzero((row >= 0) & (code >= 0))
         table = pd.DataFrame({"group": [f"{c:06d}" for c in code[obs]]}, index=names[obs])
         adata = ad.AnnData(part.x[row[obs]].astype(np.float32), obs=table)
@@ -158,7 +159,7 @@ def outlet(
     shift of predictions, sd and half width of intervals, and these two for cells that get the mean; all (n_vars,).
     """
     scaled = vstack([block for _, block in tokenizer.scaled(mdata, mod)])
-    row = row_of(tokens, mod)
+    row = row_of(tokens.rows[mod], tokens.n_obs)
     most = max(200, MAX_NUMBERS // len(mean))
     rng = np.random.default_rng(seed)
 

@@ -20,8 +20,7 @@ from omicsfm import _compat
 from omicsfm._errors import InputError
 from omicsfm._optional import MissingDependency, require
 from omicsfm.models._cells import blocks
-from omicsfm.models._protocols import Imputation
-from omicsfm.pp import Tokenizer, Tokens, dense_nan, vstack
+from omicsfm.pp import Tokenizer, Tokens, vstack
 
 COUNTS = ("rna", "atac", "protein", "guide")
 
@@ -151,39 +150,6 @@ def complete_cells(name: str, tokens: Tokens, *, at_least: int) -> np.ndarray:
     return np.sort(found)
 
 
-def row_of(tokens: Tokens, mod: str) -> np.ndarray:
-    """Row in its modality of every cell, int64 (n_obs,); -1 where it was not measured."""
-    out = np.full(tokens.n_obs, -1, dtype=np.int64)
-    out[tokens.rows[mod]] = np.arange(len(tokens.rows[mod]))
-    return out
-
-
 def names_of(n: int) -> pd.Index:
     """Cell names of our own, of one width, so that they sort as numbers do."""
     return pd.Index([f"{i:09d}" for i in range(n)])
-
-
-def imputation(
-    tokenizer: Tokenizer,
-    mdata: MuData,
-    mod: str,
-    mean: np.ndarray,
-    sd: np.ndarray,
-    half: np.ndarray,
-    *,
-    level: float,
-) -> Imputation:
-    """Put predictions of a modality (n_obs, n_vars), their sd and half width in the shape of an answer."""
-    names, recipe = tokenizer.var_names_[mod], tokenizer.recipes_[mod]
-
-    def frame(values: np.ndarray) -> pd.DataFrame:
-        return pd.DataFrame(values, index=mdata.obs_names, columns=names)
-
-    return Imputation(
-        mean=frame(mean),
-        sd=frame(sd),
-        lower=frame(mean - half),
-        upper=frame(mean + half),
-        level=level,
-        transform=lambda x: dense_nan(recipe.scale(x), None),
-    )

@@ -15,7 +15,7 @@ from omicsfm.models._checks import check_query
 from omicsfm.models._token_model import PROBE_ROWS
 from omicsfm.models.baselines._base import Embedder
 from omicsfm.models.external._scvi_counts import Counts, Training, read_counts, spans
-from omicsfm.models.external._scvi_tame import guarded, import_scvi, tamed
+from omicsfm.models.external._scvi_tame import epochs, guarded, import_scvi, no_lone_cell, run_training, tamed
 from omicsfm.models.external.mofa import _most_variable
 from omicsfm.pp import Tokenizer, Tokens, vstack
 
@@ -119,6 +119,21 @@ class ScviModel(Embedder):
     def _train(self, mdata: MuData, run: Training, lr: float) -> Any:
         """Train a model of scvi-tools, set `sizes_` and `n_epochs_`, and give the model."""
         raise NotImplementedError
+
+    def _run(self, model: Any, data: Any, run: Training, lr: float, **more: Any) -> Any:
+        """Train a model of scvi-tools on `data` with the parameters of the adapter, note for how long, and give it."""
+        run_training(
+            model.train,
+            [run.train, run.held],
+            max_epochs=epochs(len(run.cells), self.max_epochs),
+            lr=lr,
+            batch_size=no_lone_cell(self.batch_size, [len(run.train)]),
+            accelerator=self.accelerator,
+            **more,
+        )
+        self.n_epochs_ = int(model.trainer.current_epoch)
+        model.deregister_manager(data)
+        return model
 
     def _build(self) -> Any:
         """Give the network of `sizes_`, with whatever weights."""

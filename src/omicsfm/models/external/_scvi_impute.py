@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from mudata import MuData
 from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 
 from omicsfm import contract, hub
 from omicsfm._errors import InputError, OmicsfmWarning
+from omicsfm.models._cells import row_of
 from omicsfm.models._protocols import Imputation
 from omicsfm.models.baselines._conformal import MAX_NUMBERS, spread_and_half_width
 from omicsfm.models.external._scvi import ScviModel
@@ -92,19 +92,7 @@ class ScviImputer(ScviModel):
                 OmicsfmWarning,
                 stacklevel=2,
             )
-        names, recipe = self.tokenizer_.var_names_[modality], self.tokenizer_.recipes_[modality]
-
-        def frame(values: np.ndarray) -> pd.DataFrame:
-            return pd.DataFrame(values, index=mdata.obs_names, columns=names)
-
-        return Imputation(
-            mean=frame(mean),
-            sd=frame(sd),
-            lower=frame(mean - half),
-            upper=frame(mean + half),
-            level=self.level,
-            transform=lambda x: dense_nan(recipe.scale(x), None),
-        )
+        return Imputation.around(self.tokenizer_, mdata, modality, (mean, sd, half), level=self.level)
 
     def _decode(self, network: Any, z: Any, code: int) -> dict[str, Any]:
         """Give kind -> expected counts (n, n_features), up to a factor per cell, in a batch."""
@@ -122,14 +110,12 @@ class ScviImputer(ScviModel):
 
     def _outlet(self, mdata: MuData, counts: Counts, run: Training, kind: str) -> Outlet:
         mod = self.modalities_[kind]
-        rows = contract.rows(mdata, mod)
-        row_of = np.full(mdata.n_obs, -1)
-        row_of[rows] = np.arange(len(rows))
+        row = row_of(contract.rows(mdata, mod), mdata.n_obs)
         batches, panel = self._panels(mdata, counts, run, kind)
         rng = np.random.default_rng(self.seed)
         n_most = max(50, min(MAX_CELLS, MAX_NUMBERS // mdata.mod[mod].n_vars))
-        # A cell that was measured and holds nothing but zeros is a truth like any other: it asks for row_of alone.
-        usable = self._can_place(counts, hidden=kind) & (row_of >= 0)
+        # A cell that was measured and holds nothing but zeros is a truth like any other: it asks for its row alone.
+        usable = self._can_place(counts, hidden=kind) & (row >= 0)
         part = {}
         for name, places in (("train", run.train), ("held", run.held)):
             cells = run.cells[places]
@@ -140,12 +126,12 @@ class ScviImputer(ScviModel):
         scaled = vstack([x for _, x in self.tokenizer_.scaled(mdata, mod)])
 
         def observed(cells: np.ndarray) -> np.ndarray:
-            return dense_nan(scaled[row_of[cells]], None).astype(np.float64)
+            return dense_nan(scaled[row[cells]], None).astype(np.float64)
 
         def expected(cells: np.ndarray) -> np.ndarray:
             return self._expected(kind, self._states(counts.take(cells), hidden=kind)[0], batches, panel)
 
-        every = observed(np.sort(rng.permutation(np.flatnonzero(row_of >= 0))[:n_most]))
+        every = observed(np.sort(rng.permutation(np.flatnonzero(row >= 0))[:n_most]))
         mean = np.nan_to_num(_mean(every))
         slope, intercept = _line(expected(part["train"]), observed(part["train"]), mean)
         residual = observed(part["held"]) - (intercept + slope * expected(part["held"]))

@@ -19,7 +19,7 @@ from omicsfm.models._cells import Block, blocks
 from omicsfm.models._protocols import Imputation
 from omicsfm.models.baselines._base import Embedder
 from omicsfm.models.external import _midas
-from omicsfm.models.external._peers import Raw, bring, imputation, only_counts, raw, tamed
+from omicsfm.models.external._peers import Raw, bring, only_counts, raw, tamed
 from omicsfm.pp import Tokenizer, Tokens, dense_nan
 
 COMMAND = "pip install --no-deps 'scmidas>=0.3' toml"
@@ -171,7 +171,7 @@ class MIDAS(Embedder):
                 OmicsfmWarning,
                 stacklevel=2,
             )
-        return imputation(self.tokenizer_, mdata, modality, mean, sd, half, level=self.level)
+        return Imputation.around(self.tokenizer_, mdata, modality, (mean, sd, half), level=self.level)
 
     def _fit(self, mdata: MuData, tokens: Tokens) -> None:
         self.kinds_ = only_counts("MIDAS", self.tokenizer_)

@@ -9,11 +9,11 @@ from scipy import sparse
 from scipy.optimize import nnls
 
 from omicsfm._errors import InputError
-from omicsfm.models._cells import Block, blocks
+from omicsfm.models._cells import Block, blocks, row_of
 from omicsfm.models.baselines._base import Embedder
 from omicsfm.models.baselines._views import Views, block_of
 from omicsfm.models.baselines._wnn import cross_distance
-from omicsfm.models.external._peers import bring, complete_cells, only_counts, raw, row_of, tamed
+from omicsfm.models.external._peers import bring, complete_cells, only_counts, raw, tamed
 from omicsfm.pp import Tokenizer, Tokens
 
 MIN_CELLS = 10
@@ -123,9 +123,11 @@ class MultiSpectral(Embedder):
         self.features_ = {m: self.tokenizer_.features_[m] for m in mods}
         inputs = self._inputs(mdata, tokens)
         cells = complete_cells("MultiSpectral", tokens, at_least=MIN_CELLS)
-        full = np.all([np.diff(inputs[m].indptr)[row_of(tokens, m)[cells]] > 0 for m in mods], axis=0)
+        full = np.all(
+            [np.diff(inputs[m].indptr)[row_of(tokens.rows[m], tokens.n_obs)[cells]] > 0 for m in mods], axis=0
+        )
         cells = cells[full]
-        views = {m: inputs[m][row_of(tokens, m)[cells]] for m in mods}
+        views = {m: inputs[m][row_of(tokens.rows[m], tokens.n_obs)[cells]] for m in mods}
         k = min(self.n_components, len(cells) - 2)
         with tamed():
             value, vector = bring("snapatac2").tl.multi_spectral(

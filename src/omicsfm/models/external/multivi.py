@@ -10,7 +10,7 @@ from mudata import MuData
 from omicsfm import _compat, hub
 from omicsfm.models.external._scvi_counts import Counts, Training
 from omicsfm.models.external._scvi_impute import ScviImputer
-from omicsfm.models.external._scvi_tame import epochs, import_scvi, no_lone_cell, obs_table, run_training, table
+from omicsfm.models.external._scvi_tame import import_scvi, obs_table, table
 
 
 @hub.saveable
@@ -106,18 +106,8 @@ class MultiVI(ScviImputer):
             "n_batch": len(self.batches_),
             **{f"n_{k}": x.shape[1] for k, x in run.counts.values.items()},
         }
-        run_training(
-            model.train,
-            [run.train, run.held],
-            max_epochs=epochs(len(run.cells), self.max_epochs),
-            lr=lr,
-            batch_size=no_lone_cell(self.batch_size, [len(run.train)]),
-            adversarial_mixing=not np.all(list(run.counts.seen.values())),
-            accelerator=self.accelerator,
-        )
-        self.n_epochs_ = int(model.trainer.current_epoch)
-        model.deregister_manager(data)
-        return model
+        mixing = not np.all(list(run.counts.seen.values()))
+        return self._run(model, data, run, lr, adversarial_mixing=mixing)
 
     def _build(self) -> Any:
         size = self.sizes_

@@ -10,7 +10,7 @@ from mudata import MuData
 from omicsfm import hub
 from omicsfm.models.external._scvi import ScviModel
 from omicsfm.models.external._scvi_counts import Counts, Training
-from omicsfm.models.external._scvi_tame import epochs, import_scvi, no_lone_cell, obs_table, run_training, table
+from omicsfm.models.external._scvi_tame import import_scvi, obs_table, table
 
 
 @hub.saveable
@@ -68,17 +68,7 @@ class PeakVI(ScviModel):
             "n_batch": int(code.max()) + 1,
             "n_atac": data.n_vars,
         }
-        run_training(
-            model.train,
-            [run.train, run.held],
-            max_epochs=epochs(len(run.cells), self.max_epochs),
-            lr=lr,
-            batch_size=no_lone_cell(self.batch_size, [len(run.train)]),
-            accelerator=self.accelerator,
-        )
-        self.n_epochs_ = int(model.trainer.current_epoch)
-        model.deregister_manager(data)
-        return model
+        return self._run(model, data, run, lr)
 
     def _build(self) -> Any:
         size = self.sizes_
