@@ -14,7 +14,7 @@ from anndata import AnnData
 from mudata import MuData
 
 from omicsfm import _compat, contract, datasets
-from omicsfm.pp import Tokens
+from omicsfm.pp import Tokenizer, Tokens
 
 
 def tokens_of(
@@ -82,3 +82,25 @@ def real(omicsfm_data: Path) -> Callable[[str], Any]:
         return contract.subset(found[name], slice(None))
 
     return load
+
+
+@pytest.fixture(scope="module")
+def pbmc(real: Callable[[str], Any]) -> MuData:
+    return real("pbmc_mosaic")
+
+
+@pytest.fixture(scope="module")
+def paired(pbmc: MuData) -> MuData:
+    """The two donors measured in both modalities."""
+    return contract.subset(pbmc, np.isin(pbmc.obs["batch"].astype(str), ["p3_0", "p4_0"]))
+
+
+@pytest.fixture(scope="module")
+def fitted(paired: MuData) -> tuple[Tokenizer, dict[str, np.ndarray]]:
+    """Tokenizer, and tokens by modality in the order of ``paired.obs_names``."""
+    tokenizer = Tokenizer().fit(paired)
+    tokens = tokenizer.transform(paired)
+    x = {m: np.empty(v.shape) for m, v in tokens.values.items()}
+    for m, v in tokens.values.items():
+        x[m][tokens.rows[m]] = v
+    return tokenizer, x

@@ -11,30 +11,8 @@ from omicsfm.models.baselines import (
     LogisticLabels,
     MajorityClass,
 )
-from omicsfm.pp import Tokenizer
 
 PAIRED = ["p3_0", "p4_0"]
-
-
-@pytest.fixture(scope="module")
-def pbmc(real):
-    return real("pbmc_mosaic")
-
-
-@pytest.fixture(scope="module")
-def paired(pbmc):
-    return contract.subset(pbmc, np.isin(pbmc.obs["batch"].astype(str), PAIRED))
-
-
-@pytest.fixture(scope="module")
-def fitted(paired):
-    """Tokenizer, and tokens by modality in the order of ``paired.obs_names``."""
-    tokenizer = Tokenizer().fit(paired)
-    tokens = tokenizer.transform(paired)
-    x = {m: np.empty(v.shape) for m, v in tokens.values.items()}
-    for m, v in tokens.values.items():
-        x[m][tokens.rows[m]] = v
-    return tokenizer, x
 
 
 def scaled_tokens(x):

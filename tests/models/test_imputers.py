@@ -35,27 +35,6 @@ def part(adata, cells):
         return adata[cells].copy()
 
 
-@pytest.fixture(scope="module")
-def pbmc(real):
-    return real("pbmc_mosaic")
-
-
-@pytest.fixture(scope="module")
-def paired(pbmc):
-    return contract.subset(pbmc, np.isin(pbmc.obs["batch"].astype(str), PAIRED))
-
-
-@pytest.fixture(scope="module")
-def fitted(paired):
-    """Tokenizer, and tokens by modality in the order of ``paired.obs_names``."""
-    tokenizer = Tokenizer().fit(paired)
-    tokens = tokenizer.transform(paired)
-    x = {m: np.empty(v.shape) for m, v in tokens.values.items()}
-    for m, v in tokens.values.items():
-        x[m][tokens.rows[m]] = v
-    return tokenizer, x
-
-
 def features(tokenizer, mdata, mod):
     """Dense features on the recipe's scale, in the order of ``mdata.obs_names``."""
     scaled = dense_nan(vstack([block for _, block in tokenizer.scaled(mdata, mod)]), None)

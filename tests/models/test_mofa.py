@@ -13,11 +13,6 @@ from omicsfm.models.external import MOFA, mofa
 from omicsfm.pp import dense_nan, vstack
 
 
-@pytest.fixture(scope="module")
-def pbmc(real):
-    return real("pbmc_mosaic")
-
-
 def features(tokenizer, mdata, mod):
     """Dense features on the recipe's scale, in the order of ``mdata.obs_names``."""
     scaled = dense_nan(vstack([block for _, block in tokenizer.scaled(mdata, mod)]), None)

@@ -11,18 +11,6 @@ from omicsfm.models.baselines import (
 )
 from omicsfm.models.baselines._views import block_of
 
-PAIRED = ["p3_0", "p4_0"]
-
-
-@pytest.fixture(scope="module")
-def pbmc(real):
-    return real("pbmc_mosaic")
-
-
-@pytest.fixture(scope="module")
-def paired(pbmc):
-    return contract.subset(pbmc, np.isin(pbmc.obs["batch"].astype(str), PAIRED))
-
 
 def wnn_weights_by_loop(x, k):
     """Hao et al. (2021), cell by cell."""
