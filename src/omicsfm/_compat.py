@@ -121,6 +121,17 @@ def make_mudata(
     return mdata
 
 
+def add_modality(mdata: MuData, name: str, adata: ad.AnnData) -> None:
+    """Add a modality in place; cells keep their order, columns of obs stay as they are."""
+    names, obs = mdata.obs_names.copy(), pd.DataFrame(mdata.obs)
+    with quiet():
+        mdata.mod[name] = adata
+        mdata.update()
+        if not mdata.obs_names.equals(names):
+            raise ValueError("the new modality holds cells that are not in mdata.obs")
+        mdata.obs = obs
+
+
 def _own(value: Any) -> Any:
     """Copy an aligned entry; deepcopy fails on those of mudata's views."""
     if isinstance(value, pd.DataFrame):

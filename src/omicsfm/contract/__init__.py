@@ -9,29 +9,37 @@ from __future__ import annotations
 from omicsfm.contract._check import check
 from omicsfm.contract._concat import concat
 from omicsfm.contract._fingerprint import fingerprint
+from omicsfm.contract._perturbation import CONTROL, EVERYWHERE, canonical, guide_modality, members, perturbations
 from omicsfm.contract._recipes import RECIPES, recipe_for_name
 from omicsfm.contract._rows import batches, labels, measured, modality_mask, rows, subset
 from omicsfm.contract._select import select
 from omicsfm.contract._setup import setup
-from omicsfm.contract._state import history, keys, organism_of, recipe_of, record
+from omicsfm.contract._state import control_of, history, keys, organism_of, recipe_of, record
 from omicsfm.contract._types import SCHEMA_VERSION, CheckReport, Keys, Violation
 
 __all__ = [
+    "CONTROL",
+    "EVERYWHERE",
     "RECIPES",
     "SCHEMA_VERSION",
     "CheckReport",
     "Keys",
     "Violation",
     "batches",
+    "canonical",
     "check",
     "concat",
+    "control_of",
     "fingerprint",
+    "guide_modality",
     "history",
     "keys",
     "labels",
     "measured",
+    "members",
     "modality_mask",
     "organism_of",
+    "perturbations",
     "recipe_for_name",
     "recipe_of",
     "record",

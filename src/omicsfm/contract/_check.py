@@ -132,6 +132,23 @@ def _keys(mdata: MuData, keys: Mapping[str, str]) -> Iterator[Violation]:
             yield Violation(None, "batch_key", f"{missing} cells have no '{name}' (NaN)", fix)
 
 
+def _control(mdata: MuData, keys: Mapping[str, str], control: str | None) -> Iterator[Violation]:
+    name = keys.get("dose")
+    if name is not None and name in mdata.obs.columns:
+        values = mdata.obs[name]
+        bad = values[pd.to_numeric(values.astype(object), errors="coerce").isna() & values.notna()]
+        if len(bad):
+            yield Violation(None, "dose_key", f"'{name}' holds {_some(bad.unique())}", "give numbers, NaN for none")
+    if control is None:
+        return
+    name = keys.get("perturbation")
+    if name is None:
+        yield Violation(None, "control", "there is no perturbation key", 'ofm.setup(mdata, perturbation_key="...")')
+    elif name in mdata.obs.columns and not (mdata.obs[name].astype(object) == control).any():
+        found = f"no cell has {name} = '{control}'"
+        yield Violation(None, "control", found, _choices(control, mdata.obs[name].dropna().unique()))
+
+
 def _recipes(mdata: MuData, declared: Mapping[str, str]) -> Iterator[Violation]:
     for mod, recipe in declared.items():
         if mod not in mdata.mod:
@@ -201,14 +218,20 @@ def _notes(mdata: MuData) -> Iterator[str]:
 
 
 def inspect(
-    mdata: MuData, *, keys: Mapping[str, str], declared: Mapping[str, str], organism: str | None
+    mdata: MuData,
+    *,
+    keys: Mapping[str, str],
+    declared: Mapping[str, str],
+    organism: str | None,
+    control: str | None = None,
 ) -> CheckReport:
     """Run every check with the keys, recipes and organism given."""
     first = not_a_mudata(mdata)
     if first is not None:
         return CheckReport((first,))
     recipes = {mod: declared.get(mod, recipe_for_name(mod)) for mod in mdata.mod}
-    violations = [*_schema(mdata), *_names(mdata), *_slashes(mdata), *_keys(mdata, keys), *_recipes(mdata, declared)]
+    violations = [*_schema(mdata), *_names(mdata), *_slashes(mdata), *_keys(mdata, keys)]
+    violations += [*_control(mdata, keys, control), *_recipes(mdata, declared)]
     notes = list(_notes(mdata))
     for mod, adata in mdata.mod.items():
         bad, said = check_values(mod, adata, recipes[mod])

@@ -18,7 +18,7 @@ from omicsfm.contract._check import not_a_mudata
 from omicsfm.contract._merge import join_features, join_obs, join_pairs, join_uns
 from omicsfm.contract._recipes import COUNTS, recipe_for_name
 from omicsfm.contract._rows import modality_mask
-from omicsfm.contract._state import SLOT, history, measured_by, organism_of, record, recorded, write_state
+from omicsfm.contract._state import SLOT, control_of, history, measured_by, organism_of, record, recorded, write_state
 
 _PANEL = "panel"
 
@@ -264,13 +264,19 @@ def concat(mdatas: Mapping[str, MuData], *, batch_key: str = "batch") -> MuData:
         out = _compat.make_mudata(joined, obs, var, slots=slots, uns=uns)
 
     keys = {"batch": batch_key}
-    for role in ("label", "donor", "sample", "perturbation"):
+    for role in ("label", "donor", "sample", "perturbation", "context", "replicate", "dose"):
         names = {recorded(m, "keys").get(role) for m in sets} - {None}
         if len(names) == 1:
             keys[role] = str(names.pop())
         elif names:
             lost.append(f"the {role} key ({', '.join(sorted(map(str, names)))})")
-    write_state(out, keys=keys, modalities=recipes, organism=organism, steps=[], measured_by=by)
+    controls = {control_of(m) for m in sets} - {None}
+    if len(controls) > 1:
+        lost.append(f"the name of the control ({', '.join(sorted(map(str, controls)))})")
+    control = controls.pop() if len(controls) == 1 and "perturbation" in keys else None
+    write_state(
+        out, keys=keys, modalities=recipes, organism=organism, steps=[], measured_by=by, control=control
+    )
     inputs = {name: {"n_obs": mdata.n_obs, "history": history(mdata)} for name, mdata in mdatas.items()}
     record(out, "concat", batch_key=batch_key, inputs=inputs)
     _compat.store_mask(out, modality_mask(out))

@@ -39,6 +39,7 @@ def write_state(
     organism: str | None,
     steps: list[str],
     measured_by: str | None,
+    control: str | None = None,
 ) -> None:
     """Replace ``uns["omicsfm"]``; everything in it is text or a number, so that HDF5 and zarr hold it."""
     new: dict[str, Any] = {
@@ -51,7 +52,10 @@ def write_state(
         new["organism"] = organism
     if measured_by is not None:
         new["measured_by"] = measured_by
-    other = {key: value for key, value in state(mdata).items() if key not in {*new, "organism", "measured_by"}}
+    if control is not None:
+        new["control"] = control
+    optional = {"organism", "measured_by", "control"}
+    other = {key: value for key, value in state(mdata).items() if key not in {*new, *optional}}
     mdata.uns[SLOT] = {**other, **new}
 
 
@@ -64,6 +68,12 @@ def keys(mdata: MuData) -> Keys:
 def organism_of(mdata: MuData) -> str | None:
     """Give the organism recorded by `setup`, or None."""
     found = state(mdata).get("organism")
+    return None if found is None else str(found)
+
+
+def control_of(mdata: MuData) -> str | None:
+    """Give what the perturbation column calls a control, as told to `setup`, or None."""
+    found = state(mdata).get("control")
     return None if found is None else str(found)
 
 
@@ -132,4 +142,5 @@ def record(mdata: MuData, step: str, /, **params: Any) -> None:
         organism=organism_of(mdata),
         steps=[*steps_of(mdata), json.dumps(entry, default=_plain)],
         measured_by=state(mdata).get("measured_by"),
+        control=control_of(mdata),
     )

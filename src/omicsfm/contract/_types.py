@@ -18,6 +18,9 @@ class Keys:
     donor: str | None = None
     sample: str | None = None
     perturbation: str | None = None
+    context: str | None = None
+    replicate: str | None = None
+    dose: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,243 @@
+"""What every model of perturbation responses has in common: the two ways in, the one way out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from mudata import MuData
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+
+from omicsfm import contract
+from omicsfm._errors import InputError
+from omicsfm.pp import ResponseData, response_data
+from omicsfm.pp._response_data import DESIGN
+
+
+@dataclass(frozen=True)
+class Response:
+    """Predicted effects, one row per row of the design that was asked about.
+
+    Attributes
+    ----------
+    design : DataFrame (n): perturbation, context, dose, as asked.
+    mean, sd, lower, upper : DataFrames (n, n_genes) on the scale of the effects learnt from; ``lower`` and ``upper``
+        bound an interval of the stated level for the measured effect.
+    reliability : Series (n,), 0 (as good as the mean response) to 1 (as good as a repeat of the experiment).
+    level : nominal coverage of the interval.
+    """
+
+    design: pd.DataFrame
+    mean: pd.DataFrame
+    sd: pd.DataFrame
+    lower: pd.DataFrame
+    upper: pd.DataFrame
+    reliability: pd.Series
+    level: float
+
+
+@runtime_checkable
+class Responds(Protocol):
+    """Predicts effects of perturbations."""
+
+    def fit(self, mdata: MuData) -> Any:
+        """Learn from a MuData that was set up with a perturbation key and a control."""
+
+    def fit_effects(self, effects: pd.DataFrame, design: pd.DataFrame) -> Any:
+        """Learn from effects."""
+
+    def respond(self, design: pd.DataFrame) -> Response:
+        """Predict the effects of a design."""
+
+
+class Responder(BaseEstimator):
+    """Base of the estimators that predict effects: checks, and an interval from the errors on what was held out.
+
+    A subclass gives ``_learn(data)``, which sets learnt attributes, and ``_predict(design)``, (n, n_genes) means. One
+    that knows its own uncertainty overrides ``_answer``.
+    """
+
+    level: float = 0.9
+
+    def fit(self, mdata: MuData, *, modality: str = "rna") -> Any:
+        """Learn the response to perturbations.
+
+        Parameters
+        ----------
+        mdata
+            Set up with ``perturbation_key``, ``control`` and, where there are several, ``context_key``. Contexts with
+            controls alone can be asked about later. Priors of the targets are ``varm["prior_*"]`` of the guide
+            modality.
+        modality
+            Whose features respond.
+
+        Raises
+        ------
+        InputError
+            If there are no controls, or nothing was perturbed.
+        """
+        return self._fit(response_data(mdata, modality=modality))
+
+    def fit_effects(
+        self,
+        effects: pd.DataFrame,
+        design: pd.DataFrame,
+        *,
+        priors: Mapping[str, pd.DataFrame] | None = None,
+        se: pd.DataFrame | None = None,
+        controls: pd.DataFrame | None = None,
+    ) -> Any:
+        """Learn from effects where there are no cells (z-scores, ranks, log fold changes).
+
+        Parameters
+        ----------
+        effects
+            (n, n_genes), a row per perturbation and context; finite.
+        design
+            DataFrame (n): `perturbation` ("A", "A+B"), `context` (may be left out where there is one), `dose` (or none).
+        priors
+            Name -> DataFrame (targets, n_features); targets that are not in it are taken as unknown.
+        se
+            (n, n_genes) standard errors of the effects.
+        controls
+            (contexts, n_genes): what the contexts are like without perturbation; rows named as in the design.
+
+        Raises
+        ------
+        InputError
+            If shapes differ, a number is not finite, or every row is a control.
+        """
+        effects, design = as_effects(effects), as_design(design, "fit_effects")
+        if len(effects) != len(design):
+            raise InputError(
+                f"fit_effects: effects and design need the same rows, found {len(effects)} and {len(design)}. "
+                "Fix: one row of the design per row of effects, in the same order."
+            )
+        index = pd.RangeIndex(len(design))
+        kept = (design["perturbation"] != contract.CONTROL).to_numpy()
+        if not kept.any():
+            raise InputError("fit_effects: every row is a control. Fix: give rows of perturbations.")
+        effects, design = effects.set_axis(index, axis=0)[kept], design.set_axis(index)[kept]
+        if se is not None:
+            se = as_effects(se, "se").set_axis(index, axis=0)[kept]
+            if se.shape != effects.shape:
+                raise InputError(
+                    f"fit_effects: se needs the shape of effects {effects.shape}, found {se.shape}. Fix: same rows."
+                )
+        return self._fit(
+            ResponseData(
+                effects=effects.reset_index(drop=True),
+                design=design.reset_index(drop=True),
+                se=None if se is None else se.reset_index(drop=True),
+                controls=None if controls is None else as_effects(controls, "controls")[list(effects.columns)],
+                priors={name: as_prior(name, table) for name, table in (priors or {}).items()},
+            )
+        )
+
+    def respond(self, design: pd.DataFrame) -> Response:
+        """Predict the effect of perturbations in contexts.
+
+        Parameters
+        ----------
+        design
+            DataFrame (n): `perturbation` ("A", "A+B", also ones never seen), `context` (may be left out where the
+            training data had one), `dose` where training had doses. A control has no effect.
+
+        Returns
+        -------
+        Response, rows in the order and with the index of the design.
+        """
+        if not hasattr(self, "genes_"):
+            raise NotFittedError(f"{type(self).__name__} is not fitted. Fix: call fit or fit_effects first.")
+        asked = as_design(design, "respond", context=self.contexts_[0] if len(self.contexts_) == 1 else None)
+        mean, sd, half, reliability = self._answer(asked)
+        nothing = (asked["perturbation"] == contract.CONTROL).to_numpy()
+        for values in (mean, sd, half):
+            values[nothing] = 0.0
+        reliability = np.where(nothing, 1.0, reliability)
+
+        def frame(values: np.ndarray) -> pd.DataFrame:
+            return pd.DataFrame(values, index=design.index, columns=self.genes_)
+
+        return Response(
+            design=asked.set_axis(design.index),
+            mean=frame(mean),
+            sd=frame(sd),
+            lower=frame(mean - half),
+            upper=frame(mean + half),
+            reliability=pd.Series(reliability, index=design.index, name="reliability"),
+            level=self.level,
+        )
+
+    def _fit(self, data: ResponseData) -> Any:
+        self.genes_ = data.effects.columns
+        self.contexts_ = tuple(sorted(set(data.design["context"]) | set(() if data.controls is None else data.controls.index)))
+        self._learn(data)
+        residual = data.effects.to_numpy(dtype=np.float64) - self._predict(data.design)
+        # In the sample: too small for what was never seen. Models that claim more override `_answer`.
+        self.spread_g_ = np.sqrt(np.mean(residual**2, axis=0))
+        return self
+
+    def _answer(self, design: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Give mean, sd and half width of the interval (n, n_genes each), and reliability (n,)."""
+        mean = self._predict(design)
+        sd = np.broadcast_to(self.spread_g_, mean.shape).copy()
+        return mean, sd, 1.6449 * sd, np.zeros(len(mean))
+
+    def _learn(self, data: ResponseData) -> None:
+        raise NotImplementedError
+
+    def _predict(self, design: pd.DataFrame) -> np.ndarray:
+        raise NotImplementedError
+
+
+def as_effects(table: Any, name: str = "effects") -> pd.DataFrame:
+    """Give a finite float64 table; arrays get numbered columns."""
+    frame = pd.DataFrame(table)
+    try:
+        frame = frame.astype(np.float64)
+    except (TypeError, ValueError) as err:
+        raise InputError(f"fit_effects: `{name}` must hold numbers. Fix: drop columns of text.") from err
+    bad = int((~np.isfinite(frame.to_numpy())).sum())
+    if bad or 0 in frame.shape:
+        raise InputError(
+            f"fit_effects: `{name}` must be finite and not empty, found {bad} entries NaN or infinite, shape "
+            f"{frame.shape}. Fix: drop those genes, or fill them."
+        )
+    return frame
+
+
+def as_design(design: Any, caller: str, *, context: str | None = contract.EVERYWHERE) -> pd.DataFrame:
+    """Give perturbation (one name each), context and dose as they stand in every table of ours."""
+    if not isinstance(design, pd.DataFrame) or "perturbation" not in design.columns:
+        found = list(design.columns) if isinstance(design, pd.DataFrame) else type(design).__name__
+        raise InputError(
+            f"{caller}: the design needs a column 'perturbation', found {found}. "
+            "Fix: pd.DataFrame({'perturbation': ['A', 'A+B'], 'context': ['K562', 'K562']})."
+        )
+    if "context" not in design.columns and context is None:
+        raise InputError(f"{caller}: several contexts were learnt from. Fix: add a column 'context' to the design.")
+    missing = [c for c in ("perturbation", "context") if c in design.columns and design[c].isna().any()]
+    if missing:
+        raise InputError(f"{caller}: the design has NaN in {missing}. Fix: drop those rows.")
+    out = pd.DataFrame(index=design.index)
+    out["perturbation"] = [contract.canonical(str(name)) for name in design["perturbation"]]
+    out["context"] = design["context"].astype(str).to_numpy() if "context" in design.columns else context
+    out["dose"] = pd.to_numeric(design["dose"], errors="coerce").to_numpy(float) if "dose" in design.columns else np.nan
+    return out[DESIGN]
+
+
+def as_prior(name: str, table: Any) -> pd.DataFrame:
+    """Give a prior as a float64 table with one row per target."""
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(
+            f"fit_effects: prior '{name}' needs a DataFrame (targets x features), found {type(table).__name__}. "
+            "Fix: pd.DataFrame(values, index=targets)."
+        )
+    frame = table.set_axis(table.index.astype(str), axis=0).astype(np.float64)
+    frame = frame[np.isfinite(frame.to_numpy()).all(axis=1)]
+    return frame[~frame.index.duplicated()]

@@ -1,0 +1,158 @@
+"""Cells to effects: the difference that each perturbation makes in each context, and how well it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from mudata import MuData
+from scipy import sparse
+
+from omicsfm import contract, io
+from omicsfm._errors import InputError
+from omicsfm.pp._recipes import RNA
+
+DESIGN = ["perturbation", "context", "dose"]
+_PRIOR = "prior_"
+
+
+@dataclass(frozen=True)
+class GroupMoments:
+    """Sums over the cells of each group, from which means, variances and their errors follow.
+
+    Attributes
+    ----------
+    design : DataFrame (n_groups): perturbation, context, dose, and replicate where asked for; a control is "control".
+    genes : names of the features.
+    n : (n_groups,) number of cells.
+    mean, var : (n_groups, n_genes) mean and unbiased variance over cells; the variance of a group of one is NaN.
+    """
+
+    design: pd.DataFrame
+    genes: pd.Index
+    n: np.ndarray
+    mean: np.ndarray
+    var: np.ndarray
+
+
+@dataclass(frozen=True)
+class ResponseData:
+    """What a model of responses learns from: effects, not cells.
+
+    Attributes
+    ----------
+    effects : DataFrame (n, n_genes): difference to the control of the same context; any scale if given as effects.
+    design : DataFrame (n): perturbation ("A", "A+B"), context, dose (NaN where none); same index as `effects`.
+    se : DataFrame (n, n_genes) of standard errors, or None where not known.
+    controls : DataFrame (contexts, n_genes): mean of the controls, or None where there are no cells. May hold contexts
+        in which nothing was perturbed.
+    priors : name -> DataFrame (targets, n_features).
+    """
+
+    effects: pd.DataFrame
+    design: pd.DataFrame
+    se: pd.DataFrame | None = None
+    controls: pd.DataFrame | None = None
+    priors: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+
+def log_normalised(mdata: MuData, modality: str = "rna") -> sparse.csr_matrix | np.ndarray:
+    """Give log1p of counts per 10,000 (n_obs of the modality, n_vars); what is no count comes as it is."""
+    x = mdata.mod[modality].X
+    if contract.recipe_of(mdata, modality) == "rna":
+        return sparse.vstack([RNA().scale(block) for block in io.blocks(x)]).tocsr()
+    return io.canonical(x) if sparse.issparse(x) else np.asarray(x, dtype=np.float64)
+
+
+def group_moments(mdata: MuData, *, modality: str = "rna", replicates: bool = False) -> GroupMoments:
+    """Average the cells of every perturbation, context and dose (and replicate), in one pass.
+
+    Parameters
+    ----------
+    mdata
+        Set up with ``perturbation_key`` and ``control``. Cells without a perturbation, context or replicate are left
+        out.
+    modality
+        Whose features; counts of the recipe "rna" as log1p of counts per 10,000, others as they are.
+    replicates
+        One group per replicate.
+    """
+    who = contract.perturbations(mdata).iloc[contract.rows(mdata, modality)].drop(columns="is_control")
+    by = [*DESIGN, "replicate"] if replicates else DESIGN
+    used = who[["perturbation", "context", "replicate"]].notna().all(axis=1).to_numpy()
+    x = log_normalised(mdata, modality)[used]
+    keys = who[used][by]
+    keys.loc[keys["perturbation"] == contract.CONTROL, "dose"] = np.nan
+    codes = keys.groupby(by, dropna=False, sort=True, observed=True).ngroup().to_numpy()
+    design = keys.assign(_=codes).drop_duplicates("_").sort_values("_").drop(columns="_").reset_index(drop=True)
+    member = sparse.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(len(design), len(codes)))
+    n = np.bincount(codes, minlength=len(design)).astype(np.float64)
+    total, square = member @ x, member @ (x.multiply(x) if sparse.issparse(x) else x**2)
+    total, square = (a.toarray() if sparse.issparse(a) else np.asarray(a) for a in (total, square))
+    mean = total / n[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        var = np.where(n[:, None] > 1, np.maximum(square - n[:, None] * mean**2, 0) / (n[:, None] - 1), np.nan)
+    return GroupMoments(design, mdata.mod[modality].var_names, n, mean, var)
+
+
+def response_data(mdata: MuData, *, modality: str = "rna") -> ResponseData:
+    """Give the effect of every perturbation in every context, against the controls of that context.
+
+    The standard error is that of a difference of two means over cells; :func:`omicsfm.tl.perturbation_effects` gives
+    the one over replicates. Priors are ``varm["prior_*"]`` of the guide modality.
+
+    Raises
+    ------
+    InputError
+        If `setup` was not told the perturbation and the control, or no perturbed cell has controls in its context.
+    """
+    if contract.control_of(mdata) is None and not _has_control(mdata):
+        raise InputError(
+            "response_data: what is a control is not known. "
+            'Fix: ofm.setup(mdata, perturbation_key="...", control="..."), or fit_effects() for data without cells.'
+        )
+    found = group_moments(mdata, modality=modality)
+    is_control = (found.design["perturbation"] == contract.CONTROL).to_numpy()
+    place = {context: i for i, context in zip(np.flatnonzero(is_control), found.design["context"][is_control], strict=True)}
+    rows = np.array([i for i in np.flatnonzero(~is_control) if found.design["context"][i] in place], dtype=np.intp)
+    if not len(rows):
+        raise InputError(
+            "response_data: no perturbed cell has controls in its own context, so there are no effects. "
+            "Fix: check control= and context_key= of ofm.setup, or leave the context out."
+        )
+    own = np.array([place[context] for context in found.design["context"].iloc[rows]])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = found.var / found.n[:, None]
+    typical = np.nanmean(found.var, axis=0) if np.isfinite(found.var).any() else np.full(len(found.genes), np.nan)
+    variance = np.where(np.isnan(variance), typical / found.n[:, None], variance)
+    index = pd.RangeIndex(len(rows))
+    return ResponseData(
+        effects=pd.DataFrame(found.mean[rows] - found.mean[own], index=index, columns=found.genes),
+        design=found.design[DESIGN].iloc[rows].set_axis(index).assign(n_cells=found.n[rows]),
+        se=pd.DataFrame(np.sqrt(variance[rows] + variance[own]), index=index, columns=found.genes),
+        controls=pd.DataFrame(found.mean[list(place.values())], index=pd.Index(place), columns=found.genes),
+        priors=priors_of(mdata),
+    )
+
+
+def priors_of(mdata: MuData) -> dict[str, pd.DataFrame]:
+    """Give what ``varm["prior_*"]`` of the guide modality holds, one row per target (guides of one target agree)."""
+    mod = contract.guide_modality(mdata)
+    if mod is None:
+        return {}
+    guides = mdata.mod[mod]
+    named = guides.var["target"] if "target" in guides.var else guides.var_names.to_series().str.removeprefix("guide:")
+    target = named.astype(str).to_numpy()
+    out = {}
+    for key, value in guides.varm.items():
+        if key.startswith(_PRIOR):
+            values = value.toarray() if sparse.issparse(value) else np.asarray(value, dtype=np.float64)
+            table = pd.DataFrame(values, index=target)
+            out[key.removeprefix(_PRIOR)] = table[~table.index.duplicated() & table.notna().all(axis=1)]
+    return out
+
+
+def _has_control(mdata: MuData) -> bool:
+    return bool(contract.perturbations(mdata)["is_control"].any())
