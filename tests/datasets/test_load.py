@@ -3,12 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
 import omicsfm as ofm
 from omicsfm import InputError, _compat, contract, datasets
+from omicsfm.datasets import _load
 from omicsfm.datasets._fetch import data_dir
+from omicsfm.datasets._schema import DataKeys
 
 SHAPES = {
     "pbmc_mosaic": (1600, {"rna": (1200, 500), "protein": (1200, 224)}),
@@ -20,11 +23,11 @@ SHAPES = {
     "celltypist_sample": (559, {"rna": (559, 32786)}),
     "cll_mofa": (200, {"Drugs": (184, 310), "Methylation": (196, 4248), "mRNA": (136, 5000), "Mutations": (200, 69)}),
     "papalexi21_thp1_eccite_sceptredata": (20729, {"rna": (20729, 299), "guide": (20729, 110)}),
-    "norman19": (3375, {"rna": (3375, 500)}),
-    "mcfaline23": (2586, {"rna": (2586, 500)}),
+    "norman19": (3375, {"rna": (3375, 500), "guide": (3375, 32)}),
+    "mcfaline23": (2586, {"rna": (2586, 500), "guide": (2586, 10)}),
     "replogle22_k562_rpe1_sigrecon": (1170, {"rna": (1170, 7225)}),
-    "kang18_ifnb_harmony": (2000, {"rna": (2000, 9015)}),
-    "kang18_ifnb_distinct100": (9517, {"rna": (9517, 100)}),
+    "kang18_ifnb_harmony": (2000, {"rna": (2000, 9015), "guide": (2000, 2)}),
+    "kang18_ifnb_distinct100": (9517, {"rna": (9517, 100), "guide": (9517, 2)}),
 }
 
 
@@ -66,8 +69,10 @@ def test_every_data_set_meets_the_contract(name: str, load) -> None:
     n_obs, shapes = SHAPES[name]
     assert mdata.n_obs == n_obs == entry.n_obs
     assert {mod: adata.shape for mod, adata in mdata.mod.items()} == shapes
-    assert list(mdata.mod) == list(entry.modalities)
-    assert {mod: contract.recipe_of(mdata, mod) for mod in mdata.mod} == entry.modalities
+    made = {} if entry.control is None else {"guide": "guide"}
+    assert list(mdata.mod) == list(entry.modalities | made)
+    assert {mod: contract.recipe_of(mdata, mod) for mod in mdata.mod} == entry.modalities | made
+    assert contract.control_of(mdata) == entry.control
     keys = contract.keys(mdata)
     assert all(getattr(keys, role) == column for role, column in entry.keys)
     for _, column in entry.keys:
@@ -177,6 +182,51 @@ def test_perturbations_know_their_controls(load) -> None:
     assert mdata.obs["is_control"].sum() == 2386
     assert load("norman19").obs["is_control"].sum() == 100
     assert load("kang18_ifnb_distinct100").obs["is_control"].sum() == 4810
+
+
+PERTURBED = {  # context, replicate and number of targets
+    "papalexi21_thp1_eccite_sceptredata": (None, "bio_rep", 25),
+    "norman19": (None, None, 31),
+    "mcfaline23": ("cell_type", None, 9),
+    "kang18_ifnb_harmony": ("cell_type", None, 1),
+    "kang18_ifnb_distinct100": ("cell_type", "donor", 1),
+}
+
+
+@pytest.mark.parametrize("name", PERTURBED)
+def test_perturbations_come_with_context_replicate_and_guides(name: str, load) -> None:
+    mdata = load(name)
+    context, replicate, n_targets = PERTURBED[name]
+    keys, told = contract.keys(mdata), contract.perturbations(mdata)
+    assert (keys.context, keys.replicate) == (context, replicate)
+    assert np.array_equal(told["is_control"], mdata.obs["is_control"])
+    assert set(told["context"]) == ({"all"} if context is None else set(mdata.obs[context].astype(str)))
+    members = {part for found in told["perturbation"].dropna().unique() for part in contract.members(found)}
+    assert len(members) == n_targets
+    var = mdata.mod["guide"].var
+    assert members <= set(var["target"])
+    controls = np.asarray(mdata.mod["guide"].X[:, var["is_control"].to_numpy()].sum(axis=1)).ravel() > 0
+    assert controls[mdata.obs["is_control"]].all()
+
+
+def test_effects_without_controls_have_a_context_and_no_guides(load) -> None:
+    mdata = load("replogle22_k562_rpe1_sigrecon")
+    assert contract.guide_modality(mdata) is None and contract.control_of(mdata) is None
+    assert contract.perturbations(mdata)["context"].value_counts().to_dict() == {"K562": 585, "RPE1": 585}
+
+
+def test_a_dose_stays_a_number(load, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = load("kang18_ifnb_harmony").mod["rna"].copy()
+    raw.obs = pd.DataFrame({"drug": ["veh", "x"] * 1000, "nM": np.tile([0.0, 2.5], 1000)}, index=raw.obs_names)
+    entry = datasets.info("kang18_ifnb_harmony").model_copy(
+        update={"keys": DataKeys(perturbation="drug", dose="nM"), "control": "veh"}
+    )
+    monkeypatch.setattr(_load, "fetch_entry", lambda *_, **__: {})
+    monkeypatch.setitem(_load.READERS, entry.loader, lambda *_: _compat.make_mudata({"rna": raw}, raw.obs[[]]))
+    mdata = _load.load_entry(entry)
+    assert mdata.obs["nM"].dtype == np.float64
+    assert mdata.mod["guide"][:, "guide:x"].X.max() == 2.5
+    assert contract.recipe_of(mdata, "guide") == "continuous"
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,12 @@ BAD = {
     "container without modalities": (_drop("modalities"), ["loader 'mudata'", "modalities and n_obs are needed"]),
     "rename to nowhere": (_set("rename", {"adt": "protein"}), ["rename leads to ['protein']"]),
     "control of nothing": (_set("control", "ctrl"), ["control needs a perturbation column"]),
+    "context of nothing": (_set("keys", {"context": "line"}), ["context needs a perturbation column"]),
+    "dose of nothing": (_set("keys", {"dose": "nM"}), ["dose needs a perturbation column"]),
+    "key of no text": (
+        _set("keys", {"perturbation": "drug", "replicate": 3}),
+        ["field 'keys.replicate'", "found 3", "such as donor"],
+    ),
 }
 
 

@@ -41,6 +41,19 @@ def make(noise: float, *, seed: int = 0) -> Data:
         "confidence": np.where(right, 0.99, 0.2 * noise),
         "unknown": label == 0,
         "score": (label == 0) + noise * rng.random(N),
+    } | responses(rng, noise)
+
+
+def responses(rng: np.random.Generator, noise: float) -> Data:
+    """Effects of N perturbations on 100 genes, observed twice, and which are significant, as 0 and 1."""
+    effect = rng.normal(size=(N, 100))
+    pred, obs = effect + 5 * noise * rng.normal(size=effect.shape), effect + 0.1 * rng.normal(size=effect.shape)
+    return {
+        "pred": pred,
+        "obs": obs,
+        "called": (np.abs(pred) > 0.5).astype(int),
+        "significant": (np.abs(effect) > 0.5).astype(int),
+        "weights": np.abs(effect),
     }
 
 
@@ -90,6 +103,29 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], Callable[[Data], Any]]] = {
         ("correct", "confidence"),
         lambda d: m.expected_calibration_error(d["correct"], d["confidence"]),
     ),
+    **{
+        name: (("pred", "obs"), lambda d, f=getattr(m, name): f(d["pred"], d["obs"]))
+        for name in ("pearson_delta", "mae_delta", "mse_delta", "l2_delta", "discrimination", "centroid_accuracy")
+    },
+    **{
+        name: (("pred", "obs", "weights"), lambda d, f=getattr(m, name): f(d["pred"], d["obs"], weights=d["weights"]))
+        for name in ("weighted_mse", "weighted_r2")
+    },
+    **{
+        name: (("pred", "obs", "significant"), lambda d, f=getattr(m, name): f(d["pred"], d["obs"], d["significant"]))
+        for name in ("direction_fidelity", "lfc_nmae", "logfc_spearman_positive", "logfc_spearman_negative")
+    },
+    "nmse": (("pred", "obs"), lambda d: m.nmse(d["pred"], d["obs"], baseline=np.zeros(100))),
+    "noise_corrected_mse": (
+        ("pred", "obs"),
+        lambda d: m.noise_corrected_mse(d["pred"], d["obs"], obs_variance=0.01, control=0, control_variance=0),
+    ),
+    "overlap_at_n": (
+        ("pred", "obs", "called", "significant"),
+        lambda d: m.overlap_at_n(d["pred"], d["obs"], pred_significant=d["called"], obs_significant=d["significant"]),
+    ),
+    "jaccard": (("called", "significant"), lambda d: m.jaccard(d["called"], d["significant"])),
+    "auprc_lift": (("pred", "significant"), lambda d: m.auprc_lift(abs(d["pred"]), d["significant"])),
     "unknown_auroc": (("unknown", "score"), lambda d: m.unknown_auroc(d["unknown"], d["score"])),
 }
 ARGUMENTS = [(name, array) for name, (arrays, _) in EXAMPLES.items() for array in arrays]
@@ -109,7 +145,7 @@ def test_every_metric_has_an_example_and_is_public():
 def test_values_have_the_declared_shape_and_range(name):
     metric = m.METRICS[name]
     values = EXAMPLES[name][1](make(0.7))
-    shape = {"cell": (N,), "feature": (D,), "label": (4,), "set": ()}[metric.per]
+    shape = {"cell": (N,), "feature": (D,), "label": (4,), "set": (), "perturbation": (N,)}[metric.per]
     assert np.shape(values) == shape
     assert isinstance(values, float if shape == () else np.ndarray)
     assert np.isfinite(values).all()
@@ -131,13 +167,15 @@ def test_order_of_cells_does_not_matter(name):
     call, data = EXAMPLES[name][1], make(0.7)
     order = np.random.default_rng(1).permutation(N)
     values, permuted = call(data), call({key: value[order] for key, value in data.items()})
-    np.testing.assert_allclose(permuted, values[order] if m.METRICS[name].per == "cell" else values, atol=1e-9)
+    np.testing.assert_allclose(
+        permuted, values[order] if m.METRICS[name].per in ("cell", "perturbation") else values, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize(("name", "array"), NAN_IS_ERROR)
 def test_missing_values_are_one_clear_error(name, array):
     data = make(0.7)
-    if array in ("unknown", "clusters"):
+    if data[array].dtype.kind in "bi":
         data[array] = data[array].astype(float)
     elif data[array].dtype.kind == "U":
         data[array] = data[array].astype(object)

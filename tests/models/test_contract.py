@@ -12,12 +12,20 @@ from omicsfm.models._registry import MODELS, create
 from omicsfm.models.baselines import CCA, KNNLabels, MeanImputer, ModalityPCA
 
 # Peers and what learns by gradients are checked with small budgets, each in a file of its own.
-QUICK = [n for n in registry._OURS if not MODELS[n].__module__.startswith("omicsfm.models.external") and n != "Mosaic"]
+OURS = [n for n in registry._OURS if not MODELS[n].__module__.startswith("omicsfm.models.external") and n != "Mosaic"]
+RESPONDERS = [n for n in OURS if hasattr(MODELS[n], "respond")]
+QUICK = [n for n in OURS if n not in RESPONDERS]
 
 
 @pytest.mark.parametrize("check", testing.CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", [*QUICK, "MOFA"])
 def test_model_passes(name, check):
+    check(MODELS[name])
+
+
+@pytest.mark.parametrize("check", testing.RESPONSE_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", RESPONDERS)
+def test_responder_passes(name, check):
     check(MODELS[name])
 
 

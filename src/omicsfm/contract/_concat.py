@@ -274,9 +274,7 @@ def concat(mdatas: Mapping[str, MuData], *, batch_key: str = "batch") -> MuData:
     if len(controls) > 1:
         lost.append(f"the name of the control ({', '.join(sorted(map(str, controls)))})")
     control = controls.pop() if len(controls) == 1 and "perturbation" in keys else None
-    write_state(
-        out, keys=keys, modalities=recipes, organism=organism, steps=[], measured_by=by, control=control
-    )
+    write_state(out, keys=keys, modalities=recipes, organism=organism, steps=[], measured_by=by, control=control)
     inputs = {name: {"n_obs": mdata.n_obs, "history": history(mdata)} for name, mdata in mdatas.items()}
     record(out, "concat", batch_key=batch_key, inputs=inputs)
     _compat.store_mask(out, modality_mask(out))

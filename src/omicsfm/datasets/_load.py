@@ -34,7 +34,8 @@ def load(name: str, *, progress: bool = True) -> MuData:
     -------
     MuData that passes `omicsfm.check`: raw counts in X (or what the entry's recipes say), missing modalities absent,
     columns of obs that belong to all cells in ``mdata.obs``, keys and recipes of the entry recorded as by
-    `omicsfm.setup` (which you may call again with keys of your own), ``obs["is_control"]`` for perturbations.
+    `omicsfm.setup` (which you may call again with keys of your own). Where the entry names a control, there are
+    ``obs["is_control"]`` and a guide modality: the measured one, or one feature per target as `omicsfm.setup` makes it.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def load_entry(entry: Entry, *, progress: bool = False) -> MuData:
             "Fix: correct n_obs in the registry."
         )
     keys = {f"{role}_key": column for role, column in entry.keys if column is not None}
-    contract.setup(mdata, **keys, modalities=dict(entry.modalities), organism=entry.organism)
+    contract.setup(mdata, **keys, control=entry.control, modalities=dict(entry.modalities), organism=entry.organism)
     contract.record(mdata, "datasets.load", dataset=entry.name, sha256={file.name: file.sha256 for file in entry.files})
     contract.check(mdata).raise_for_errors("datasets.load")
     return mdata
@@ -90,7 +91,9 @@ def _obs(entry: Entry, raw: MuData, mods: dict[str, ad.AnnData]) -> pd.DataFrame
         if adata.n_obs == raw.n_obs:
             for column in adata.obs.columns.difference(obs.columns, sort=False):
                 obs[column] = adata.obs[column].reindex(obs.index)
-    for _, column in entry.keys:
+    for role, column in entry.keys:
+        if role == "dose":
+            continue  # an amount, not a name
         if column in obs and not isinstance(obs[column].dtype, pd.CategoricalDtype):  # such as the number of a donor
             obs[column] = pd.Categorical(obs[column].astype(str).where(obs[column].notna()))
     if entry.control is not None:

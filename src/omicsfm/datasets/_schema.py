@@ -115,6 +115,13 @@ class DataKeys(_Strict):
     donor: Text | None = None
     sample: Text | None = None
     perturbation: Text | None = None
+    context: Text | None = Field(
+        default=None, description="the column that says in what a perturbation acts, such as cell_type or cell_line"
+    )
+    replicate: Text | None = Field(
+        default=None, description="the column that tells independent repeats of a perturbation apart, such as donor"
+    )
+    dose: Text | None = Field(default=None, description="the column that says how much was given, of numbers")
 
 
 class Entry(_Strict):
@@ -134,7 +141,7 @@ class Entry(_Strict):
     n_obs: int | None = Field(default=None, gt=0, description="number of cells (or patients), a positive integer")
     keys: DataKeys = Field(
         default_factory=DataKeys,
-        description="a mapping of batch, label, donor, sample, perturbation to columns of obs",
+        description="a mapping of batch, label, donor, sample, perturbation, context, replicate, dose to columns",
     )
     control: Text | None = Field(
         default=None, description="the value of the perturbation column that means control, or leave it out"
@@ -165,8 +172,10 @@ class Entry(_Strict):
             raise ValueError(f"loader '{self.loader}' makes a MuData: modalities and n_obs are needed")
         if unknown := set(self.rename.values()) - set(self.modalities):
             raise ValueError(f"rename leads to {sorted(unknown)}, which modalities does not hold")
-        if self.control is not None and self.keys.perturbation is None:
-            raise ValueError("control needs a perturbation column among the keys")
+        about = {"control": self.control, "context": self.keys.context, "replicate": self.keys.replicate}
+        told = [name for name, value in (about | {"dose": self.keys.dose}).items() if value is not None]
+        if told and self.keys.perturbation is None:
+            raise ValueError(f"{told[0]} needs a perturbation column among the keys")
         return self
 
     def __str__(self) -> str:

@@ -23,9 +23,10 @@ class Metric:
     range
         Least and largest possible value.
     unit
-        What the number is: "fraction", "correlation", "index" or "data" (the scale of the data given).
+        What the number is: "fraction", "correlation", "index", "ratio" (to a baseline or to chance) or "data" (the
+        scale of the data given).
     per
-        What one value stands for: "cell", "feature", "label", or "set" (one float for all).
+        What one value stands for: "cell", "feature", "label", "perturbation", or "set" (one float for all).
     reduce
         How values become one number.
     citation
@@ -35,8 +36,8 @@ class Metric:
     function: Callable[..., float | np.ndarray]
     higher_is_better: bool | None
     range: tuple[float, float]
-    unit: Literal["fraction", "correlation", "index", "data"]
-    per: Literal["cell", "feature", "label", "set"]
+    unit: Literal["fraction", "correlation", "index", "data", "ratio"]
+    per: Literal["cell", "feature", "label", "perturbation", "set"]
     citation: str
     reduce: Literal["mean", "median"] = "mean"
 

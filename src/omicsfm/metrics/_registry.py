@@ -17,6 +17,18 @@ from omicsfm.metrics._macro_f1 import macro_f1
 from omicsfm.metrics._metric import Metric
 from omicsfm.metrics._partner import partner_label_match
 from omicsfm.metrics._pearson import pearson_per_cell, pearson_per_feature
+from omicsfm.metrics._response_direction import (
+    direction_fidelity,
+    lfc_nmae,
+    logfc_spearman_negative,
+    logfc_spearman_positive,
+)
+from omicsfm.metrics._response_discrimination import centroid_accuracy, discrimination
+from omicsfm.metrics._response_error import l2_delta, mae_delta, mse_delta, nmse
+from omicsfm.metrics._response_noise import noise_corrected_mse
+from omicsfm.metrics._response_overlap import auprc_lift, jaccard, overlap_at_n
+from omicsfm.metrics._response_pearson import pearson_delta
+from omicsfm.metrics._response_weighted import weighted_mse, weighted_r2
 from omicsfm.metrics._rmse import rmse_per_feature
 from omicsfm.metrics._silhouette import label_asw
 from omicsfm.metrics._unknown import unknown_auroc
@@ -26,6 +38,10 @@ _LISI = "Korsunsky et al. 2019, doi:10.1038/s41592-019-0619-0; scaled as in " + 
 _KNN = "Cover and Hart 1967, doi:10.1109/TIT.1967.1053964"
 _PEARSON = "Pearson 1895, doi:10.1098/rspl.1895.0041"
 _CONFORMAL = "Lei et al. 2018, doi:10.1080/01621459.2017.1307116"
+_SYSTEMA = "Vinas Torne et al. 2025, doi:10.1038/s41587-025-02777-8"
+_MEJIA = "Mejia et al. 2025, arXiv:2506.22641"
+_CELL_EVAL2 = "cell-eval2 0.20, the Python package"
+_AHLMANN = "Ahlmann-Eltze et al. 2025, doi:10.1038/s41592-025-02772-6"
 
 METRICS: dict[str, Metric] = {
     # integration: do the modalities agree?
@@ -59,5 +75,42 @@ METRICS: dict[str, Metric] = {
     ),
     "unknown_auroc": Metric(
         unknown_auroc, True, (0, 1), "fraction", "set", "Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747"
+    ),
+    # perturbation response
+    "pearson_delta": Metric(pearson_delta, True, (-1, 1), "correlation", "perturbation", _SYSTEMA),
+    "mae_delta": Metric(mae_delta, False, (0, math.inf), "data", "perturbation", "Mean absolute error"),
+    "mse_delta": Metric(mse_delta, False, (0, math.inf), "data", "perturbation", "Mean squared error"),
+    "l2_delta": Metric(l2_delta, False, (0, math.inf), "data", "perturbation", _AHLMANN),
+    "nmse": Metric(nmse, False, (0, math.inf), "ratio", "perturbation", "Squared error over that of a baseline"),
+    "noise_corrected_mse": Metric(
+        noise_corrected_mse, False, (-math.inf, math.inf), "ratio", "perturbation", _CELL_EVAL2
+    ),
+    "weighted_mse": Metric(weighted_mse, False, (0, math.inf), "data", "perturbation", _MEJIA),
+    "weighted_r2": Metric(weighted_r2, True, (-math.inf, 1), "ratio", "perturbation", _MEJIA),
+    "discrimination": Metric(
+        discrimination, True, (0, 1), "fraction", "perturbation", "Wu et al. 2024, arXiv:2408.10609"
+    ),
+    "centroid_accuracy": Metric(centroid_accuracy, True, (0, 1), "fraction", "perturbation", _SYSTEMA),
+    "direction_fidelity": Metric(
+        direction_fidelity, True, (0, 1), "fraction", "perturbation", "Share of significant genes with the right sign"
+    ),
+    "lfc_nmae": Metric(lfc_nmae, False, (0, math.inf), "ratio", "perturbation", _CELL_EVAL2),
+    "logfc_spearman_positive": Metric(
+        logfc_spearman_positive, True, (-1, 1), "correlation", "perturbation", _CELL_EVAL2
+    ),
+    "logfc_spearman_negative": Metric(
+        logfc_spearman_negative, True, (-1, 1), "correlation", "perturbation", _CELL_EVAL2
+    ),
+    "overlap_at_n": Metric(overlap_at_n, True, (0, 1), "fraction", "perturbation", _CELL_EVAL2),
+    "jaccard": Metric(
+        jaccard, True, (0, 1), "index", "perturbation", "Jaccard 1912, doi:10.1111/j.1469-8137.1912.tb05611.x"
+    ),
+    "auprc_lift": Metric(
+        auprc_lift,
+        True,
+        (0, math.inf),
+        "ratio",
+        "perturbation",
+        "Average precision over prevalence; Boyd et al. 2012, arXiv:1206.4667",
     ),
 }

@@ -6,6 +6,7 @@ from omicsfm.hub import load
 from omicsfm.models import external
 from omicsfm.models._protocols import Annotates, Embeds, Imputation, Imputes, Saves
 from omicsfm.models._registry import MODELS, create
+from omicsfm.models._responder import Responds, Response
 from omicsfm.models.baselines import (
     CCA,
     WNN,
@@ -23,6 +24,7 @@ from omicsfm.models.baselines import (
 )
 from omicsfm.models.linear_mosaic import LinearMosaic
 from omicsfm.models.mosaic import Mosaic
+from omicsfm.models.response import ResponseModel
 from omicsfm.models.stack import Stack, auto_model
 
 __all__ = [
@@ -45,6 +47,9 @@ __all__ = [
     "MeanKNNRidge",
     "ModalityPCA",
     "Mosaic",
+    "Responds",
+    "Response",
+    "ResponseModel",
     "RidgeImputer",
     "Saves",
     "Stack",

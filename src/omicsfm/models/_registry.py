@@ -25,6 +25,7 @@ from omicsfm.models.baselines import (
 )
 from omicsfm.models.linear_mosaic import LinearMosaic
 from omicsfm.models.mosaic import Mosaic
+from omicsfm.models.response import ResponseModel
 from omicsfm.models.stack import Stack
 
 GROUP = "omicsfm.models"  # of entry points: name = "package.module:Factory"
@@ -52,6 +53,7 @@ _OURS: dict[str, Factory] = {
     "MultiVI": external.MultiVI,
     "MuonWNN": external.WNN,
     "PeakVI": external.PeakVI,
+    "ResponseModel": ResponseModel,
     "RidgeImputer": RidgeImputer,
     "ScANVI": external.ScANVI,
     "Stack": Stack,

@@ -63,15 +63,15 @@ class Responder(BaseEstimator):
 
     level: float = 0.9
 
-    def fit(self, mdata: MuData, *, modality: str = "rna") -> Any:
+    def fit(self, mdata: MuData | ResponseData, *, modality: str = "rna") -> Any:
         """Learn the response to perturbations.
 
         Parameters
         ----------
         mdata
-            Set up with ``perturbation_key``, ``control`` and, where there are several, ``context_key``. Contexts with
-            controls alone can be asked about later. Priors of the targets are ``varm["prior_*"]`` of the guide
-            modality.
+            Effects, or cells: set up with ``perturbation_key``, ``control`` and, where there are several,
+            ``context_key``. Contexts with controls alone can be asked about later. Priors of the targets are
+            ``varm["prior_*"]`` of the guide modality.
         modality
             Whose features respond.
 
@@ -80,7 +80,11 @@ class Responder(BaseEstimator):
         InputError
             If there are no controls, or nothing was perturbed.
         """
-        return self._fit(response_data(mdata, modality=modality))
+        if isinstance(mdata, ResponseData):
+            return self._fit(mdata)
+        self._fit(response_data(mdata, modality=modality))
+        self.control_ = contract.control_of(mdata) or contract.CONTROL
+        return self
 
     def fit_effects(
         self,
@@ -98,7 +102,7 @@ class Responder(BaseEstimator):
         effects
             (n, n_genes), a row per perturbation and context; finite.
         design
-            DataFrame (n): `perturbation` ("A", "A+B"), `context` (may be left out where there is one), `dose` (or none).
+            DataFrame (n): `perturbation` ("A", "A+B"), `context` (one is enough), `dose` (or no such column).
         priors
             Name -> DataFrame (targets, n_features); targets that are not in it are taken as unknown.
         se
@@ -153,7 +157,8 @@ class Responder(BaseEstimator):
         """
         if not hasattr(self, "genes_"):
             raise NotFittedError(f"{type(self).__name__} is not fitted. Fix: call fit or fit_effects first.")
-        asked = as_design(design, "respond", context=self.contexts_[0] if len(self.contexts_) == 1 else None)
+        context = self.contexts_[0] if len(self.contexts_) == 1 else None
+        asked = as_design(design, "respond", context=context, control=self.control_)
         mean, sd, half, reliability = self._answer(asked)
         nothing = (asked["perturbation"] == contract.CONTROL).to_numpy()
         for values in (mean, sd, half):
@@ -174,8 +179,11 @@ class Responder(BaseEstimator):
         )
 
     def _fit(self, data: ResponseData) -> Any:
-        self.genes_ = data.effects.columns
-        self.contexts_ = tuple(sorted(set(data.design["context"]) | set(() if data.controls is None else data.controls.index)))
+        self.control_ = contract.CONTROL
+        self.genes_ = data.effects.columns.astype(str)
+        self.contexts_ = tuple(
+            sorted(set(data.design["context"]) | set(() if data.controls is None else data.controls.index))
+        )
         self._learn(data)
         residual = data.effects.to_numpy(dtype=np.float64) - self._predict(data.design)
         # In the sample: too small for what was never seen. Models that claim more override `_answer`.
@@ -211,7 +219,9 @@ def as_effects(table: Any, name: str = "effects") -> pd.DataFrame:
     return frame
 
 
-def as_design(design: Any, caller: str, *, context: str | None = contract.EVERYWHERE) -> pd.DataFrame:
+def as_design(
+    design: Any, caller: str, *, context: str | None = contract.EVERYWHERE, control: str = contract.CONTROL
+) -> pd.DataFrame:
     """Give perturbation (one name each), context and dose as they stand in every table of ours."""
     if not isinstance(design, pd.DataFrame) or "perturbation" not in design.columns:
         found = list(design.columns) if isinstance(design, pd.DataFrame) else type(design).__name__
@@ -225,7 +235,7 @@ def as_design(design: Any, caller: str, *, context: str | None = contract.EVERYW
     if missing:
         raise InputError(f"{caller}: the design has NaN in {missing}. Fix: drop those rows.")
     out = pd.DataFrame(index=design.index)
-    out["perturbation"] = [contract.canonical(str(name)) for name in design["perturbation"]]
+    out["perturbation"] = [contract.canonical(str(name), control) for name in design["perturbation"]]
     out["context"] = design["context"].astype(str).to_numpy() if "context" in design.columns else context
     out["dose"] = pd.to_numeric(design["dose"], errors="coerce").to_numpy(float) if "dose" in design.columns else np.nan
     return out[DESIGN]

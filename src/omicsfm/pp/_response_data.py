@@ -115,7 +115,9 @@ def response_data(mdata: MuData, *, modality: str = "rna") -> ResponseData:
         )
     found = group_moments(mdata, modality=modality)
     is_control = (found.design["perturbation"] == contract.CONTROL).to_numpy()
-    place = {context: i for i, context in zip(np.flatnonzero(is_control), found.design["context"][is_control], strict=True)}
+    place = {
+        context: i for i, context in zip(np.flatnonzero(is_control), found.design["context"][is_control], strict=True)
+    }
     rows = np.array([i for i in np.flatnonzero(~is_control) if found.design["context"][i] in place], dtype=np.intp)
     if not len(rows):
         raise InputError(

@@ -11,7 +11,8 @@ or, one test per check::
 
 A check takes a factory (a class, or a function without arguments that makes the estimator) and, if you wish, a MuData
 of your own; it raises AssertionError with what was found. An estimator need not do everything: checks of `embed`,
-`impute`, `annotate` and `save` pass over what it does not have.
+`impute`, `annotate` and `save` pass over what it does not have. Estimators that predict responses to perturbations have
+their own: `RESPONSE_CHECKS`.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ from omicsfm.testing._checks import (
     check_rows,
     check_seed,
 )
+from omicsfm.testing._responses import RESPONSE_CHECKS, toy_design, toy_screen
 from omicsfm.testing._toy import toy_mosaic
 
 __all__ = [
     "CHECKS",
+    "RESPONSE_CHECKS",
     "check_any_subset",
     "check_bad_input",
     "check_data_untouched",
@@ -47,5 +50,7 @@ __all__ = [
     "check_rows",
     "check_seed",
     "outputs",
+    "toy_design",
     "toy_mosaic",
+    "toy_screen",
 ]

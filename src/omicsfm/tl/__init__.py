@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from omicsfm.tl._annotate import annotate
+from omicsfm.tl._differential_expression import differential_expression
 from omicsfm.tl._impute import impute
 from omicsfm.tl._integrate import integrate
 from omicsfm.tl._modality_value import modality_value
+from omicsfm.tl._perturbation_effects import effect_size, perturbation_effects
+from omicsfm.tl._responders import responders
+from omicsfm.tl._screen_report import ScreenReport, screen_report
 
-__all__ = ["annotate", "impute", "integrate", "modality_value"]
+__all__ = [
+    "ScreenReport",
+    "annotate",
+    "differential_expression",
+    "effect_size",
+    "impute",
+    "integrate",
+    "modality_value",
+    "perturbation_effects",
+    "responders",
+    "screen_report",
+]

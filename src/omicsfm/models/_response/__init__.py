@@ -1,0 +1,1 @@
+"""Parts of the response model: rows and kernels, the Gaussian process, simple answers, their blend, its errors."""

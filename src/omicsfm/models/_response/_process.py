@@ -1,0 +1,142 @@
+"""A Gaussian process over rows with a sum of kernels, its weights chosen by what it says of rows left out.
+
+References
+----------
+Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, eq. 2.25, 2.26 and 5.12 (leaving one out); blocks
+left out: the same with the inverse of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from omicsfm import hub
+from omicsfm.models._response._kinds import Rehearsal
+
+MAX_ITER = 30
+SMALLEST = 1e-3  # a kernel that explains less than this share of the noise has weight 0
+
+
+def choose_weights(kernels: np.ndarray, y: np.ndarray, left_out: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Choose the weight of each kernel by the squared error on what is left out.
+
+    Parameters
+    ----------
+    kernels
+        (m, n, n), each of mean diagonal 1 or less.
+    y
+        (n, n_components).
+    left_out
+        Ways of leaving out, each a list of groups of rows; their relative errors are added.
+
+    Returns
+    -------
+    (m,) weights in units of the noise, 0 where a kernel is of no use.
+    """
+    k, t = torch.tensor(kernels), torch.tensor(y)
+    e = torch.eye(len(t), dtype=torch.float64)
+    total = float((t**2).sum()) or 1.0
+    ways = [batches(groups) for groups in left_out]
+    log_w = torch.full((len(k),), -2.0, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_w], max_iter=MAX_ITER, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        inverse = torch.linalg.inv(torch.einsum("m,mij->ij", log_w.clamp(-12, 8).exp(), k) + e)
+        alpha = inverse @ t
+        value = sum(_squared(inverse, alpha, way) for way in ways) / total
+        # A touch of shrinkage keeps weights that nothing depends on from drifting.
+        value = value + 1e-5 * (log_w + 2).square().mean()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    weights = log_w.detach().clamp(-12, 8).exp().numpy()
+    return np.where(weights < SMALLEST, 0.0, weights)
+
+
+def batches(groups: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Stack groups of one size, so that they are solved together."""
+    sizes = sorted({len(g) for g in groups})
+    return [np.stack([g for g in groups if len(g) == size]) for size in sizes]
+
+
+def _squared(inverse: torch.Tensor, alpha: torch.Tensor, way: list[np.ndarray]) -> torch.Tensor:
+    return sum((_errors(inverse, alpha, rows) ** 2).sum() for rows in way)  # type: ignore[return-value]
+
+
+def _errors(inverse: torch.Tensor, alpha: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+    """Give y minus its prediction for groups of rows (n_groups, size) left out, (n_groups, size, n_components)."""
+    index = torch.as_tensor(rows)
+    if rows.shape[1] == 1:
+        return alpha[index] / torch.diagonal(inverse)[index][..., None]
+    block = inverse[index[:, :, None], index[:, None, :]]
+    return torch.linalg.solve(block, alpha[index])
+
+
+@hub.state
+@dataclass(frozen=True)
+class Process:
+    """A process conditioned on rows.
+
+    Attributes
+    ----------
+    weights : kernel -> weight.
+    noise : (n,) variance of the noise of each row.
+    inverse : (n, n) of the covariance with noise.
+    alpha : (n, n_components) its product with the effects.
+    """
+
+    weights: dict[str, float]
+    noise: np.ndarray
+    inverse: np.ndarray
+    alpha: np.ndarray
+
+    def predict(self, cross: dict[str, np.ndarray], own: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Give mean (m, n_components) and variance before noise (m,) of rows.
+
+        Parameters
+        ----------
+        cross, own
+            Kernels between the rows and those learnt from, (m, n), and among the rows, (m, m).
+        """
+        k = weighted(self.weights, cross)
+        variance = np.diag(weighted(self.weights, own)) - np.einsum("ij,jk,ik->i", k, self.inverse, k, optimize=True)
+        return k @ self.alpha, np.maximum(variance, 0)
+
+    def left_out(self, y: np.ndarray, way: Rehearsal) -> tuple[np.ndarray, np.ndarray]:
+        """Predict rows from all rows outside of their block; NaN where a row was not asked."""
+        inverse, alpha = torch.tensor(self.inverse), torch.tensor(self.alpha)
+        mean, variance = np.full(y.shape, np.nan), np.full(len(y), np.nan)
+        pairs = list(zip(way.blocks, way.asked, strict=True))
+        for size in sorted({len(block) for block in way.blocks}):
+            chosen = [pair for pair in pairs if len(pair[0]) == size]
+            rows = np.stack([block for block, _ in chosen])
+            error = _errors(inverse, alpha, rows).numpy()
+            index = torch.as_tensor(rows)
+            spread = torch.linalg.inv(inverse[index[:, :, None], index[:, None, :]])
+            own = torch.diagonal(spread, dim1=1, dim2=2).numpy() - self.noise[rows]
+            for (block, asked), e, v in zip(chosen, error, own, strict=True):
+                wanted = np.isin(block, asked)
+                mean[block[wanted]] = y[block[wanted]] - e[wanted]
+                variance[block[wanted]] = v[wanted]
+        return mean, np.maximum(variance, 0)
+
+
+def weighted(weights: dict[str, float], kernels: dict[str, np.ndarray]) -> np.ndarray:
+    """Sum kernels with their weights."""
+    out = np.zeros_like(next(iter(kernels.values())))
+    for name, weight in weights.items():
+        if weight:
+            out += weight * kernels[name]
+    return out
+
+
+def condition(weights: dict[str, float], kernels: dict[str, np.ndarray], noise: np.ndarray, y: np.ndarray) -> Process:
+    """Learn from the effects `y` (n, n_components) of rows with these kernels (n, n) and noise (n,)."""
+    inverse = np.linalg.inv(weighted(weights, kernels) + np.diag(noise))
+    return Process(weights, noise, inverse, inverse @ y)

@@ -1,0 +1,80 @@
+"""A design as numbers: which targets a row holds, in which context, at which dose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from omicsfm import contract, hub
+
+
+@hub.state
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a design.
+
+    Attributes
+    ----------
+    names : (n,) perturbations.
+    parts : members of each row.
+    contexts : (n,) text.
+    dose : (n,) log10 of the dose, 0 where there is none.
+    """
+
+    names: np.ndarray
+    parts: tuple[tuple[str, ...], ...]
+    contexts: np.ndarray
+    dose: np.ndarray
+
+    @classmethod
+    def of(cls, design: pd.DataFrame) -> Rows:
+        """Read a design (perturbation, context, dose)."""
+        names = design["perturbation"].to_numpy(dtype=str)
+        dose = design["dose"].to_numpy(dtype=np.float64)
+        known = np.isfinite(dose) & (dose > 0)
+        log = np.zeros(len(dose))
+        log[known] = np.log10(dose[known])
+        parts = tuple(contract.members(name) for name in names)
+        return cls(names, parts, design["context"].to_numpy(dtype=str), log)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, rows: np.ndarray) -> Rows:
+        """Give some of the rows."""
+        parts = tuple(self.parts[i] for i in rows)
+        return Rows(self.names[rows], parts, self.contexts[rows], self.dose[rows])
+
+    @property
+    def size(self) -> np.ndarray:
+        """Number of members of each row."""
+        return np.array([len(p) for p in self.parts], dtype=np.float64)
+
+    @property
+    def targets(self) -> list[str]:
+        """All members, sorted."""
+        return sorted({t for p in self.parts for t in p})
+
+    def membership(self, targets: list[str]) -> np.ndarray:
+        """Give 1 where a row holds a target, (n, n_targets); targets that are not asked about are left out."""
+        position = {t: i for i, t in enumerate(targets)}
+        out = np.zeros((len(self), len(targets)))
+        for i, part in enumerate(self.parts):
+            for target in part:
+                if target in position:
+                    out[i, position[target]] = 1.0
+        return out
+
+    def keys(self) -> list[tuple[str, float]]:
+        """Give what was done, wherever it was: perturbation and dose."""
+        return list(zip(self.names, self.dose, strict=True))
+
+
+def groups_of(labels: list) -> list[np.ndarray]:
+    """Positions of each label, in order of appearance."""
+    found: dict = {}
+    for i, label in enumerate(labels):
+        found.setdefault(label, []).append(i)
+    return [np.array(rows) for rows in found.values()]

@@ -1,0 +1,269 @@
+"""ResponseModel: what a perturbation does, to cells it was never tried on, and how far to believe it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from omicsfm import hub
+from omicsfm.models._responder import Responder
+from omicsfm.models._response import _elsewhere, _simple
+from omicsfm.models._response._blend import Blend, default_blend, fit_blend
+from omicsfm.models._response._components import Components
+from omicsfm.models._response._errors import ErrorModel, fit_errors
+from omicsfm.models._response._kernels import Controls, Prior, Structure, all_kernels
+from omicsfm.models._response._kinds import (
+    COMBINATION,
+    CONTEXT,
+    KINDS,
+    KNOWN,
+    TARGET,
+    Rehearsal,
+    kinds_of,
+    rehearsals,
+    ways_of,
+)
+from omicsfm.models._response._learned import ResponseCorrection, fit_correction
+from omicsfm.models._response._process import Process, choose_weights, condition
+from omicsfm.models._response._rows import Rows
+from omicsfm.pp import ResponseData
+
+KernelsOf = Callable[[Rows, Rows], dict[str, np.ndarray]]
+_ROWS_AT_ONCE = 256
+_ROWS_FOR_WEIGHTS = 700  # more change the weights little and cost the cube
+
+
+@hub.saveable
+class ResponseModel(Responder):
+    """Predict effects of perturbations: unseen targets, combinations, contexts and doses; closed form.
+
+    A Gaussian process over (perturbation, context) rows. Its kernels are priors of the targets (alone and within each
+    context), sharing a target, likeness of contexts by their controls, and doses; combinations add up. A second process
+    translates what a perturbation does elsewhere into what it does here. Weights are chosen by the exact error on rows
+    left out and may be zero. For each kind of question (unseen target, known elsewhere, unseen context, unseen
+    combination) the answers are blended with the simplest one (mean response, same perturbation elsewhere, sum of the
+    parts), as much as they earned on training rows left out in that very way. Intervals and reliability come from the
+    same rows.
+
+    Parameters
+    ----------
+    n_components
+        At most so many directions of effects are modelled; the rest is predicted to be zero.
+    level
+        Nominal coverage of the intervals.
+    seed
+        Of the subset of rows on which weights are chosen, where there are many.
+
+    Attributes
+    ----------
+    genes_, contexts_ : features, and contexts that can be asked about.
+    weights_ : kernel -> weight, in units of the noise; 0 = of no use.
+    process_, elsewhere_ : the two processes; the second is None where no perturbation was tried in two contexts.
+    blends_ : kind of question -> :class:`Blend`: what was earned beyond the simplest answer, on how many rows.
+    corrections_ : kind -> a small network on what is left over. Its `gate` is 0 unless it earned more on perturbations
+        left out of its training; absent where there are fewer than 60 rows to judge by.
+    errors_ : kind -> error model.
+
+    References
+    ----------
+    Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, ch. 2 and 5; Lei et al. 2018,
+    doi:10.1080/01621459.2017.1307116 (split conformal intervals, here normalised by a scale).
+    """
+
+    def __init__(self, *, n_components: int = 100, level: float = 0.9, seed: int = 0) -> None:
+        self.n_components = n_components
+        self.level = level
+        self.seed = seed
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the fitted model to a folder that ``ofm.load`` reads."""
+        return hub.save(self, path, overwrite=overwrite)
+
+    def _learn(self, data: ResponseData) -> None:
+        known = self.rows_ = Rows.of(data.design)
+        self.controls_ = Controls.of(data.controls)
+        effects = data.effects.to_numpy(dtype=np.float64)
+        self.components_, self.y_ = Components.of(effects, self.n_components)
+        found = {name: Prior.of(table, known.targets) for name, table in data.priors.items()}
+        self.priors_ = {name: prior for name, prior in found.items() if prior is not None}
+        self.structure_ = Structure.of(known)
+        # A weight is in units of the noise, and the noise 1: the scale of the effects does not matter.
+        self.sampling_ = _relative_noise(data.se, len(known))
+        ways = rehearsals(known)
+        self.process_ = self._process(self._kernels, known, ways_of(known, ways))
+        self.weights_ = self.process_.weights
+        self._fit_elsewhere(known, ways)
+        self._fit_answers(known, ways, effects)
+
+    # -- the two processes
+
+    def _kernels(self, a: Rows, b: Rows) -> dict[str, np.ndarray]:
+        return all_kernels(self.priors_, self.controls_, self.structure_, a, b)
+
+    def _process(self, kernels: KernelsOf, known: Rows, ways: list[tuple[np.ndarray, ...]]) -> Process:
+        """Choose weights on some of the rows, then condition on all of them."""
+        n = len(known)
+        some = np.arange(n)
+        if n > _ROWS_FOR_WEIGHTS:
+            some = np.sort(np.random.default_rng(self.seed).permutation(n)[:_ROWS_FOR_WEIGHTS])
+        position = np.full(n, -1)
+        position[some] = np.arange(len(some))
+        left = []
+        for blocks in ways:
+            kept = [position[b][position[b] >= 0] for b in blocks]
+            left.append([b for b in kept if 0 < len(b) < len(some)])
+        left = [way for way in left if way] or [[np.array([i]) for i in range(len(some))]]
+        part = known.take(some)
+        found = kernels(part, part)
+        stack = np.stack([*found.values(), np.diag(self.sampling_[some])])
+        y = self.y_[some]
+        scale = np.sqrt(np.mean(np.square(y).sum(axis=1))) or 1.0
+        weights = choose_weights(stack, y / scale, left) if n > 2 else np.full(len(stack), 0.1)
+        *shares, sampling = weights.tolist()
+        return condition(
+            dict(zip(found, shares, strict=True)), kernels(known, known), 1 + sampling * self.sampling_, self.y_
+        )
+
+    def _fit_elsewhere(self, known: Rows, ways: dict[str, Rehearsal]) -> None:
+        self.elsewhere_: Process | None = None
+        if KNOWN not in ways or not self.structure_.several_contexts:
+            return
+        everything = ~np.eye(len(known), dtype=bool)
+        self.departs_ = self.y_ - _simple.mean_response(known, self.y_, known, everything)
+        self.widths_ = _elsewhere.widths(_elsewhere.effects_elsewhere(known, self.departs_, known), self.seed)
+        self.elsewhere_ = self._process(self._elsewhere_kernels, known, [ways[KNOWN].blocks])
+
+    def _elsewhere_kernels(self, a: Rows, b: Rows) -> dict[str, np.ndarray]:
+        known = self.rows_
+        za, zb = (_elsewhere.effects_elsewhere(known, self.departs_, rows) for rows in (a, b))
+        return _elsewhere.kernels(self.priors_, a, b, za, zb, width=self.widths_[0], size=self.widths_[1])
+
+    # -- what they are worth
+
+    def _answers(
+        self, kind: str, known: Rows, asked: Rows, allowed: np.ndarray, processes: list[np.ndarray]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Give the simplest answer and all others, in components."""
+        base = _simple.BASE[kind](known, self.y_, asked, allowed)
+        others = list(processes)
+        if kind == KNOWN:
+            others.append(_simple.transfer(known, self.y_, asked, allowed))
+        if kind == COMBINATION:
+            v = self.components_
+            others.append(_simple.max_abs(known, v.genes(self.y_), asked, allowed) @ v.v_kg.T)
+        return base, others
+
+    def _names(self, kind: str) -> tuple[str, ...]:
+        names = ["process"]
+        if kind == KNOWN:
+            names += ["elsewhere", "transfer"] if self.elsewhere_ is not None else ["transfer"]
+        return (*names, "max abs") if kind == COMBINATION else tuple(names)
+
+    def _fit_answers(self, known: Rows, ways: dict[str, Rehearsal], effects: np.ndarray) -> None:
+        self.blends_: dict[str, Blend] = {}
+        self.errors_: dict[str, ErrorModel] = {}
+        self.corrections_: dict[str, ResponseCorrection] = {}
+        n, k = self.y_.shape
+        for kind in KINDS:
+            if kind not in ways:
+                self.blends_[kind] = default_blend(self._names(kind), _expected(self._names(kind)), k)
+                continue
+            way = ways[kind]
+            rows = way.rows
+            allowed = np.ones((n, n), dtype=bool)
+            for block, asked in zip(way.blocks, way.asked, strict=True):
+                allowed[np.ix_(asked, block)] = False
+            process, variance = self.process_.left_out(self.y_, way)
+            answers = [process[rows]]
+            if "elsewhere" in self._names(kind) and self.elsewhere_ is not None:
+                answers.append(self.elsewhere_.left_out(self.y_, way)[0][rows])
+            part = known.take(rows)
+            base, others = self._answers(kind, known, part, allowed[rows], answers)
+            blend = self.blends_[kind] = fit_blend(
+                self._names(kind),
+                _expected(self._names(kind)),
+                self.y_[rows],
+                base,
+                others,
+                rest=float(np.square(effects[rows]).sum() - np.square(self.y_[rows]).sum()),
+            )
+            mean = blend(base, others)
+            learned = fit_correction(self.priors_, part, mean, self.y_[rows], seed=self.seed)
+            if learned is not None:
+                self.corrections_[kind], added = learned
+                mean = mean + added
+            reference = _simple.mean_response(known, self.y_, part, allowed[rows])
+            self.errors_[kind] = fit_errors(
+                effects[rows],
+                self.components_.genes(mean),
+                mean - reference,
+                variance[rows],
+                contexts=part.contexts,
+                reference=self.components_.genes(reference),
+                level=self.level,
+            )
+        if not self.errors_:  # one perturbation in one or two contexts: nothing could be left out
+            nothing = np.zeros_like(effects)
+            self.errors_[TARGET] = fit_errors(
+                effects, nothing, self.y_, np.ones(n), contexts=known.contexts, reference=nothing, level=self.level
+            )
+
+    # -- answers
+
+    def _predict(self, design: pd.DataFrame) -> np.ndarray:
+        return self._answer(design)[0]
+
+    def _answer(self, design: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        known, asked = self.rows_, Rows.of(design)
+        kinds = kinds_of(asked, known)
+        shape = (len(asked), len(self.genes_))
+        mean, sd, half, reliability = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(len(asked))
+        for kind in KINDS:
+            everything = np.flatnonzero(kinds == kind)
+            for rows in np.array_split(everything, max(1, len(everything) // _ROWS_AT_ONCE)):
+                if not len(rows):
+                    continue
+                part = asked.take(rows)
+                allowed = np.ones((len(rows), len(known)), dtype=bool)
+                process, variance = self.process_.predict(self._kernels(part, known), self._kernels(part, part))
+                answers = [process]
+                if "elsewhere" in self._names(kind) and self.elsewhere_ is not None:
+                    there = self._elsewhere_kernels
+                    answers.append(self.elsewhere_.predict(there(part, known), there(part, part))[0])
+                base, others = self._answers(kind, known, part, allowed, answers)
+                scores = self.blends_[kind](base, others)
+                if kind in self.corrections_:
+                    scores = scores + self.corrections_[kind](self.priors_, part, scores)
+                departs = scores - _simple.mean_response(known, self.y_, part, allowed)
+                mean[rows] = self.components_.genes(scores)
+                errors = self._errors_of(kind)
+                scale = errors.scale(part.contexts, mean[rows], departs, variance)
+                sd[rows], half[rows] = scale * errors.unit, scale * errors.factor
+                reliability[rows] = errors.reliability(departs, variance)
+        return mean, sd, half, reliability
+
+    def _errors_of(self, kind: str) -> ErrorModel:
+        """Give the error model of a kind, or of the hardest that could be rehearsed."""
+        return next(self.errors_[k] for k in (kind, TARGET, CONTEXT, COMBINATION, KNOWN) if k in self.errors_)
+
+
+def _expected(names: tuple[str, ...]) -> np.ndarray:
+    """Give the weights of answers before anything is seen.
+
+    The process, but for combinations: there the parts rarely add up in full, and half of the way from their sum to the
+    larger of them is the safer guess.
+    """
+    expected = {"process": 0.25, "max abs": 0.5} if "max abs" in names else {"process": 1.0}
+    return np.array([expected.get(name, 0.0) for name in names])
+
+
+def _relative_noise(se: pd.DataFrame | None, n: int) -> np.ndarray:
+    """Give the sampling variance of each row relative to the mean row, (n,); 0 where it is not known."""
+    if se is None:
+        return np.zeros(n)
+    variance = np.nanmean(np.square(se.to_numpy(dtype=np.float64)), axis=1)
+    variance = np.where(np.isfinite(variance), variance, np.nanmean(variance) if np.isfinite(variance).any() else 0.0)
+    return variance / (variance.mean() or 1.0)
