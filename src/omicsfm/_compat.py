@@ -125,6 +125,9 @@ def add_modality(mdata: MuData, name: str, adata: ad.AnnData) -> None:
     """Add a modality in place; cells keep their order, columns of obs stay as they are."""
     names, obs = mdata.obs_names.copy(), pd.DataFrame(mdata.obs)
     with quiet():
+        if name in mdata.mod:
+            del mdata.mod[name]
+            mdata.update()
         mdata.mod[name] = adata
         mdata.update()
         if not mdata.obs_names.equals(names):

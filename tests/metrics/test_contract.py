@@ -104,15 +104,21 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], Callable[[Data], Any]]] = {
         lambda d: m.expected_calibration_error(d["correct"], d["confidence"]),
     ),
     **{
-        name: (("pred", "obs"), lambda d, f=getattr(m, name): f(d["pred"], d["obs"]))
+        name: (("pred", "obs"), lambda d, name=name: getattr(m, name)(d["pred"], d["obs"]))
         for name in ("pearson_delta", "mae_delta", "mse_delta", "l2_delta", "discrimination", "centroid_accuracy")
     },
     **{
-        name: (("pred", "obs", "weights"), lambda d, f=getattr(m, name): f(d["pred"], d["obs"], weights=d["weights"]))
+        name: (
+            ("pred", "obs", "weights"),
+            lambda d, name=name: getattr(m, name)(d["pred"], d["obs"], weights=d["weights"]),
+        )
         for name in ("weighted_mse", "weighted_r2")
     },
     **{
-        name: (("pred", "obs", "significant"), lambda d, f=getattr(m, name): f(d["pred"], d["obs"], d["significant"]))
+        name: (
+            ("pred", "obs", "significant"),
+            lambda d, name=name: getattr(m, name)(d["pred"], d["obs"], d["significant"]),
+        )
         for name in ("direction_fidelity", "lfc_nmae", "logfc_spearman_positive", "logfc_spearman_negative")
     },
     "nmse": (("pred", "obs"), lambda d: m.nmse(d["pred"], d["obs"], baseline=np.zeros(100))),
@@ -126,6 +132,10 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], Callable[[Data], Any]]] = {
     ),
     "jaccard": (("called", "significant"), lambda d: m.jaccard(d["called"], d["significant"])),
     "auprc_lift": (("pred", "significant"), lambda d: m.auprc_lift(abs(d["pred"]), d["significant"])),
+    "reliability_correlation": (
+        ("score", "unknown"),
+        lambda d: m.reliability_correlation(d["score"], -1.0 * d["unknown"]),
+    ),
     "unknown_auroc": (("unknown", "score"), lambda d: m.unknown_auroc(d["unknown"], d["score"])),
 }
 ARGUMENTS = [(name, array) for name, (arrays, _) in EXAMPLES.items() for array in arrays]

@@ -14,8 +14,9 @@ from omicsfm._errors import InputError
 from omicsfm.pp import ResponseData
 from omicsfm.tasks._perturbation_screen import halves
 from omicsfm.tasks.perturbation import PerturbationResponse
-from tests.tasks.perturbation_toys import COMBINATIONS, SINGLES, screen
 
+SINGLES = tuple(f"G{i}" for i in range(8))
+COMBINATIONS = ("G0+G1", "G0+G2", "G1+G2", "G3+G4", "G5+X", "X+Y")
 KINDS = {
     "unseen_target": {},
     "unseen_combination": {},
@@ -28,12 +29,12 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def mdata():
-    return screen()
+def mdata(screen):
+    return screen((*SINGLES, *COMBINATIONS))
 
 
 @pytest.fixture(scope="module")
-def dosed():
+def dosed(screen):
     return screen(("A", "B", "C", "A+B"), doses=(0.1, 1.0, 3.0, 10.0), contexts=("K", "R"), n_cells=12)
 
 
@@ -76,11 +77,25 @@ def test_nothing_of_the_answer_is_left_in_training(name, mdata):
     assert n
 
 
-@pytest.mark.parametrize("kept", [0, 1, 2])
-def test_members_that_stay_as_singles_are_as_many_as_asked_for(kept, mdata):
+@pytest.mark.parametrize(("kept", "asked"), [(0, COMBINATIONS), (1, COMBINATIONS[:5]), (2, COMBINATIONS[:4])])
+def test_members_that_stay_as_singles_are_as_many_as_asked_for(kept, asked, mdata):
     splits = list(PerturbationResponse("unseen_combination", n_folds=6, n_seen=kept).splits(mdata))
-    assert splits
-    assert all((np.asarray(s.truth["n_seen"]) == kept).all() for s in splits)
+    assert {name for s in splits for name in s.query["perturbation"]} == set(asked)
+    for split in splits:
+        assert (np.asarray(split.truth["n_seen"]) == kept).all()
+        left = done(split.train)
+        for name in split.query["perturbation"]:
+            assert sum(part in set(left["done"]) for part in name.split("+")) == kept
+
+
+@pytest.mark.parametrize("kind", ["unseen_context", "known_target_new_context"])
+def test_what_was_done_in_one_context_alone_is_not_asked_there_and_leaves_with_it(kind, mdata):
+    some = contract.subset(mdata, ((mdata.obs["done"] != "G0") | (mdata.obs["line"] == "K")).to_numpy())
+    for seed in range(4):
+        for split in PerturbationResponse(kind, seed=seed).splits(some):
+            assert "G0" not in set(split.query["perturbation"])
+            if kind == "unseen_context" and split.unit == "K":
+                assert "G0" not in set(done(split.train)["done"])
 
 
 def test_what_training_lacks_anyway_is_told(mdata):
@@ -181,6 +196,15 @@ def test_mean_response_and_genes_are_those_of_training_alone(mdata):
     np.testing.assert_allclose(again.truth["baseline"], split.truth["baseline"])
 
 
+def test_in_a_context_without_training_effects_controls_do_not_cancel(mdata):
+    """So that truth and duplicate must not share them."""
+    for split in task_of("unseen_context").splits(mdata):
+        np.testing.assert_array_equal(split.truth["shift"], split.truth["effect"])
+        np.testing.assert_array_equal(split.truth["half_shift"], split.truth["half"])
+        everywhere = pp.response_data(split.train).effects[split.truth["genes"]].mean().to_numpy()
+        np.testing.assert_allclose(split.truth["baseline"], np.tile(everywhere, (len(split.query), 1)), atol=1e-6)
+
+
 def test_targets_of_a_group_leave_together(mdata):
     groups = {"G0": "a", "g1": "a", "G2": "a", "G3": "b", "G4": "b"}
     folds = [set(s.query["perturbation"]) for s in PerturbationResponse("unseen_target", groups=groups).splits(mdata)]
@@ -230,7 +254,9 @@ def test_only_what_can_be_measured_is_asked_and_the_rest_stays(mdata):
 
 
 def test_the_prior_made_of_controls_is_learnt_anew(mdata):
-    some = contract.subset(mdata, np.ones(mdata.n_obs, dtype=bool))
+    some = contract.subset(mdata, ~np.isin(mdata.obs["done"].astype(str), ("G5+X", "X+Y")))
+    del some.mod["guide"]
+    ofm.setup(some)
     pp.add_priors(some, ["expression"])
     split = next(task_of("unseen_target").splits(some))
     own = pp.expression_prior(split.train, seed=3)
@@ -240,7 +266,7 @@ def test_the_prior_made_of_controls_is_learnt_anew(mdata):
     assert np.abs(before @ before.T - own.to_numpy() @ own.to_numpy().T).max() > 1e-3
 
 
-def test_data_without_controls_are_effects():
+def test_data_without_controls_are_effects(screen):
     mdata = screen(("A", "B", "C", "D"), contexts=("K", "R"))
     rows = contract.subset(mdata, (mdata.obs["done"] != "ctrl").to_numpy())
     bare = _compat.make_mudata({"rna": rows["rna"].copy()}, pd.DataFrame(rows.obs[["done", "line"]]))
@@ -256,7 +282,16 @@ def test_data_without_controls_are_effects():
         assert all(f.ok for f in task.audit(split))
 
 
-def test_what_cannot_be_asked_is_refused(mdata):
+def test_a_context_with_few_controls_is_not_asked_but_learnt_from(mdata):
+    here = ((mdata.obs["line"] == "H") & (mdata.obs["done"] == "ctrl")).to_numpy()
+    some = contract.subset(mdata, ~here | (np.cumsum(here) <= 12))
+    for least, asked in ((10, {"K", "R"}), (6, {"H", "K", "R"})):
+        for split in PerturbationResponse("unseen_target", min_cells=least).splits(some):
+            assert set(split.query["context"]) == asked
+            assert "H" in set(pp.response_data(split.train).design["context"])
+
+
+def test_what_cannot_be_asked_is_refused(mdata, screen):
     with pytest.raises(InputError, match="no kind"):
         PerturbationResponse("unseen_gene")
     with pytest.raises(InputError, match="nothing can be held out"):

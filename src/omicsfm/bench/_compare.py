@@ -105,7 +105,8 @@ def _bootstrap(
     mean_a = [np.mean(a[u], axis=0) for u in units]
     mean_b = [np.mean(b[u], axis=0) for u in units]
     names = np.concatenate([np.full(len(v), u) for u, v in zip(units, mean_a, strict=True)])
-    single = all(len(v) == 1 for v in mean_a)
+    # A fold is no sample: what varies is what was dealt into it.
+    single = unit == "fold" or all(len(v) == 1 for v in mean_a)
     return paired_bootstrap(
         np.concatenate(mean_a),
         np.concatenate(mean_b),
@@ -113,5 +114,5 @@ def _bootstrap(
         n_boot=4000,
         seed=seed,
         unit_name=f"{unit}s",
-        member_name=f"{unit}s" if single else f"{member}s",
+        member_name=f"{unit}s" if single and unit != "fold" else f"{member}s",
     )

@@ -44,7 +44,7 @@ def run(
     Parameters
     ----------
     suite
-        Name of a suite: "quick" (PBMC mosaic, a minute) or "full".
+        Name of a suite: "quick" (PBMC mosaic, a minute), "full" or "perturbation" (half a minute).
     out
         Parquet file for the results, replaced whole.
     methods
@@ -106,6 +106,7 @@ class _Runner:
         self.rows: list[dict[str, Any]] = []
         self.audit: list[dict[str, Any]] = []
         self.comparisons: list[dict[str, Any]] = []
+        self.refused: list[str] = []
         self.data: dict[str, str] = {}
         self.pictures: dict[str, Any] = {}
         self._loaded: dict[str, MuData] = {}
@@ -122,11 +123,9 @@ class _Runner:
             if seed == self.seeds[0]:
                 self._audit(question, split)
             with Cost() as token_cost:
-                tokenizer = Tokenizer(seed=seed).fit(split.train)
-                tokens = tokenizer.transform(split.train)
+                given = _tokens(split.train, seed) if getattr(question.task, "needs_tokens", True) else {}
             for name in names:
                 model = models.create(name, seed=seed)
-                given = {"tokenizer": tokenizer, "tokens": tokens}
                 accepted = inspect.signature(model.fit).parameters
                 with Cost(energy=self.energy) as cost:
                     model.fit(split.train, **{k: v for k, v in given.items() if k in accepted})
@@ -134,7 +133,7 @@ class _Runner:
                         raise InputError(f"bench.run: {name} cannot answer '{question.task.name}'.")
                     prediction = question.task.predict(model, split)
                 spent = cost.record.to_dict()
-                if "tokens" in accepted:  # made once, but each method needs them
+                if given and "tokens" in accepted:  # made once, but each method needs them
                     for key in ("wall_s", "cpu_s"):
                         spent[key] += token_cost.record.to_dict()[key]
                 for metric, value in question.task.score(prediction, split).items():
@@ -159,11 +158,16 @@ class _Runner:
                     answers.append((split.truth["target"], *prediction, label))
         table = pd.DataFrame([r for r in self.rows if r["task"] == question.task.name])
         spent_by = table[table["dataset"] == question.dataset].groupby("method")["cpu_s"].mean().to_dict()
-        self.comparisons += compare(question, values, spent_by, seed=self.seeds[0])
+        # A screen whose replicates do not beat the mean response cannot tell models apart.
+        screen = question.task.calibration(mdata) if hasattr(question.task, "calibration") else None
+        if screen is None or screen.verdict_allowed:
+            self.comparisons += compare(question, values, spent_by, seed=self.seeds[0])
+        else:
+            self.refused.append(f"No verdict on {question.dataset}, {question.task.name}: {screen.reason}.")
         if answers and "imputation" not in self.pictures:
             target = answers[0][0]
             chosen = [(found, truth, label) for t, found, truth, label in answers if t == target]
-            scale = tokenizer.recipes_[target].scale_name
+            scale = given["tokenizer"].recipes_[target].scale_name
             self.pictures["imputation"] = imputation_picture(target, scale, chosen, seed=self.seeds[0])
 
     def _load(self, question: Question) -> MuData:
@@ -172,7 +176,7 @@ class _Runner:
             contract.setup(mdata, batch_key=question.batch_key, label_key=question.label_key)
             self._loaded[question.dataset] = mdata
             self.data[question.dataset] = contract.fingerprint(mdata)
-            if not self.pictures:
+            if not self.pictures and getattr(question.task, "needs_tokens", True):
                 state = models.create(question.method, seed=self.seeds[0]).fit(mdata).embed(mdata)
                 self.pictures["mask"] = mask_picture(question.dataset, mdata)
                 self.pictures["umap"] = umap_picture(mdata, np.asarray(state), seed=self.seeds[0])
@@ -202,12 +206,19 @@ class _Runner:
         """Say what these results do not show."""
         said = sorted({row["comparison"].covers for row in self.comparisons if row["comparison"].few_units})
         return [
+            *self.refused,
             *(f"Intervals: {words}." for words in said),
             "The best baseline of each comparison was chosen on the held-out data, which favours the baseline.",
             "CPU seconds include making the tokens; memory is that of the whole process.",
             "Labels of these data come from the same measurements that are evaluated; agreement with them is not "
             "biological truth.",
         ]
+
+
+def _tokens(train: MuData, seed: int) -> dict[str, Any]:
+    """Make the tokens that the methods of a split share."""
+    tokenizer = Tokenizer(seed=seed).fit(train)
+    return {"tokenizer": tokenizer, "tokens": tokenizer.transform(train)}
 
 
 def _versions() -> dict[str, str]:

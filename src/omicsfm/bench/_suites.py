@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omicsfm.tasks import Annotation, CellState, Imputation, MosaicIntegration, Task
+from omicsfm.tasks import Annotation, CellState, Imputation, MosaicIntegration, PerturbationResponse, Task
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Question:
     task: Task
     method: str
     baselines: tuple[str, ...]
-    batch_key: str = "batch"
+    batch_key: str | None = "batch"
     label_key: str | None = "celltype"
     controls: tuple[str, ...] = ()
 
@@ -33,7 +33,23 @@ class Question:
 _IMPUTERS = ("MeanImputer", "KNNImputer", "RidgeImputer", "MeanKNNRidge")
 _LABELLERS = ("MajorityClass", "LogisticLabels", "KNNLabels")
 
+
+def _response(dataset: str, task: PerturbationResponse, *baselines: str) -> Question:
+    return Question(
+        dataset, task, "ResponseModel", baselines, batch_key=None, label_key=None, controls=("ControlResponse",)
+    )
+
+
 SUITES: dict[str, tuple[Question, ...]] = {
+    "perturbation": (
+        _response(
+            "norman19",
+            PerturbationResponse("unseen_combination", n_seen=2),
+            *("AdditiveResponse", "MaxAbs", "AdditiveRegression", "MeanResponse"),
+        ),
+        _response("kang18_ifnb_harmony", PerturbationResponse("unseen_context"), "MatchedContext", "TwoWayEB"),
+        _response("mcfaline23", PerturbationResponse("unseen_context"), "MatchedContext", "MeanResponse"),
+    ),
     "quick": (
         Question("pbmc_mosaic", MosaicIntegration(), "LinearMosaic", ("CCA", "ConcatPCA"), controls=("Chance",)),
         Question("pbmc_mosaic", Imputation(("protein",)), "LinearMosaic", _IMPUTERS),

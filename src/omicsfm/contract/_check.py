@@ -139,14 +139,28 @@ def _control(mdata: MuData, keys: Mapping[str, str], control: str | None) -> Ite
         bad = values[pd.to_numeric(values.astype(object), errors="coerce").isna() & values.notna()]
         if len(bad):
             yield Violation(None, "dose_key", f"'{name}' holds {_some(bad.unique())}", "give numbers, NaN for none")
+        else:
+            yield from _doses(mdata, keys, control)
     if control is None:
         return
     name = keys.get("perturbation")
     if name is None:
         yield Violation(None, "control", "there is no perturbation key", 'ofm.setup(mdata, perturbation_key="...")')
-    elif name in mdata.obs.columns and not (mdata.obs[name].astype(object) == control).any():
+    elif name in mdata.obs.columns and not (mdata.obs[name].dropna().astype(str) == control).any():
         found = f"no cell has {name} = '{control}'"
         yield Violation(None, "control", found, _choices(control, mdata.obs[name].dropna().unique()))
+
+
+def _doses(mdata: MuData, keys: Mapping[str, str], control: str | None) -> Iterator[Violation]:
+    dose = pd.to_numeric(mdata.obs[keys["dose"]].astype(object), errors="coerce").to_numpy(dtype=float)
+    name = keys.get("perturbation")
+    perturbed = np.ones(len(dose), dtype=bool)
+    if name in mdata.obs.columns and control is not None:
+        perturbed = (mdata.obs[name].astype(object).notna() & (mdata.obs[name].astype(str) != control)).to_numpy()
+    n = int((perturbed & ~np.isnan(dose) & ~((dose > 0) & np.isfinite(dose))).sum())
+    if n:
+        fix = "a dose is a number above 0, the same unit for all; cells that got nothing are controls"
+        yield Violation(None, "dose_key", f"{n} perturbed cells have a dose that is 0, negative or infinite", fix)
 
 
 def _recipes(mdata: MuData, declared: Mapping[str, str]) -> Iterator[Violation]:

@@ -18,6 +18,7 @@ from omicsfm.contract._state import control_of, keys, recorded
 
 CONTROL = "control"  # the name of an unperturbed cell in every table of ours, whatever the data call it
 GUIDE = "guide"
+MADE = "made_from_obs"
 EVERYWHERE = "all"  # the one context, or replicate, of data that name none
 
 
@@ -34,15 +35,42 @@ def members(name: str, control: str | None = None) -> tuple[str, ...]:
     control
         What the data call a control, besides "control".
     """
-    none = {CONTROL, control}
-    parts = [part.strip() for part in name.split("+")]
-    if any(not part or part.count("(") != part.count(")") for part in parts):
-        parts = [name.strip()]
-    return tuple(sorted({part for part in parts if part not in none}))
+    return tuple(sorted({part for part in _parts(name) if part not in {CONTROL, control}}))
+
+
+def _parts(name: str) -> list[str]:
+    pieces, depth = [""], 0
+    for letter in name:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "+" and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += letter
+    parts: list[str] = []
+    prefix = ""
+    for piece in map(str.strip, pieces):
+        if piece:
+            parts.append(prefix + piece)
+            prefix = ""
+        elif parts:  # nothing on this side of the '+': it ends the name before it
+            parts[-1] += "+"
+        else:
+            prefix += "+"
+    return parts or [name.strip()]
 
 
 def canonical(name: str, control: str | None = None) -> str:
-    """Give a perturbation its one name: members sorted and joined by '+', ``"control"`` where there are none."""
+    """Give a perturbation its one name: members sorted and joined by '+', ``"control"`` where there are none.
+
+    Raises
+    ------
+    InputError
+        If the name is empty: nothing assigned is NaN, not a control.
+    """
+    if not name.strip():
+        raise InputError(
+            "canonical: a perturbation needs a name, found an empty text. Fix: NaN where none was assigned."
+        )
     return "+".join(members(name, control)) or CONTROL
 
 
@@ -66,7 +94,7 @@ def perturbations(mdata: MuData) -> pd.DataFrame:
             "perturbations: no perturbation key was set. "
             'Fix: ofm.setup(mdata, perturbation_key="...", control="..."), or ofm.pp.assign_guides(mdata) first.'
         )
-    found = column(mdata, known.perturbation, "perturbations")
+    found = named(column(mdata, known.perturbation, "perturbations"))
     control = control_of(mdata)
     names = {str(value): canonical(str(value), control) for value in found.dropna().unique()}
     out = pd.DataFrame({"perturbation": found.map(names).astype(object)}, index=mdata.obs_names)
@@ -76,6 +104,11 @@ def perturbations(mdata: MuData) -> pd.DataFrame:
     out["dose"] = np.nan if known.dose is None else pd.to_numeric(mdata.obs[known.dose], errors="coerce").to_numpy()
     out["is_control"] = (out["perturbation"] == CONTROL).to_numpy(dtype=bool)
     return out
+
+
+def named(labels: pd.Series) -> pd.Series:
+    """Give labels with NaN where a text is empty: nothing was assigned there."""
+    return labels.where(labels.notna() & (labels.astype(str).str.strip() != ""))
 
 
 def guide_modality(mdata: MuData, declared: Mapping[str, str] | None = None) -> str | None:
@@ -97,7 +130,7 @@ def build_guides(labels: pd.Series, doses: pd.Series | None, control: str) -> ad
     control
         The label of control cells.
     """
-    labels = labels.dropna().astype(str)
+    labels = named(labels).dropna().astype(str)
     parts = {name: members(name, control) or (CONTROL,) for name in labels.unique()}
     targets = sorted({part for found in parts.values() for part in found})
     position = {name: i for i, name in enumerate(targets)}
@@ -116,4 +149,9 @@ def build_guides(labels: pd.Series, doses: pd.Series | None, control: str) -> ad
         index=[f"guide:{name}" for name in targets],
     )
     with _compat.quiet():
-        return ad.AnnData(x, obs=pd.DataFrame(index=labels.index), var=var)
+        return ad.AnnData(x, obs=pd.DataFrame(index=labels.index), var=var, uns={MADE: True})
+
+
+def made_here(mdata: MuData, mod: str) -> bool:
+    """Tell whether a guide modality is our own reading of obs, which may be read anew."""
+    return bool(mdata.mod[mod].uns.get(MADE, False))

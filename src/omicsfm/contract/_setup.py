@@ -11,7 +11,7 @@ from omicsfm import _compat
 from omicsfm._errors import InputError
 from omicsfm.contract._check import inspect, not_a_mudata
 from omicsfm.contract._organism import canonical_organism
-from omicsfm.contract._perturbation import GUIDE, build_guides, guide_modality
+from omicsfm.contract._perturbation import GUIDE, build_guides, guide_modality, made_here
 from omicsfm.contract._recipes import recipe_for_name
 from omicsfm.contract._rows import column, modality_mask
 from omicsfm.contract._state import control_of, organism_of, record, recorded, state, steps_of, write_state
@@ -61,8 +61,8 @@ def setup(
     unless you chose one: else it cannot copy a MuData with a table in obsm. Called again, what is given replaces what
     was there and the rest is kept.
 
-    With a perturbation key and the name of the control, and where no guide modality is there, ``mod["guide"]`` is
-    added: one feature per target, one entry per member of a cell's perturbation ("A+B" has two), 1 or the dose.
+    With a perturbation key and the name of the control, and where no guide modality of yours is there, ``mod["guide"]``
+    is made: one feature per target, one entry per member of a cell's perturbation ("A+B" has two), 1 or the dose.
 
     Parameters
     ----------
@@ -104,8 +104,10 @@ def setup(
     kept = {mod: recipe for mod, recipe in recorded(mdata, "modalities").items() if mod in mdata.mod}
     declared = kept | {str(mod): str(recipe) for mod, recipe in (modalities or {}).items()}
     organism = organism_of(mdata) if organism is None else canonical_organism(organism)
-    control = control_of(mdata) if control is None else str(control)
-    inspect(mdata, keys=keys, declared=declared, organism=organism, control=control).raise_for_errors("setup")
+    asked = None if control is None else str(control)
+    inspect(mdata, keys=keys, declared=declared, organism=organism, control=asked).raise_for_errors("setup")
+    before = [recorded(mdata, "keys").get(role) for role in ("perturbation", "dose")], control_of(mdata)
+    control = control_of(mdata) if asked is None else asked
 
     if mdata.is_view and mdata.isbacked:
         raise InputError(
@@ -113,7 +115,10 @@ def setup(
             "Fix: mdata[cells].copy('subset.h5mu'), or set up the whole before taking the view."
         )
     guides = None
-    if control is not None and "perturbation" in keys and guide_modality(mdata, declared) is None:
+    there = guide_modality(mdata, declared)
+    changed = before != ([keys.get("perturbation"), keys.get("dose")], control)
+    ours = there is None or (changed and made_here(mdata, there))
+    if control is not None and "perturbation" in keys and ours:
         doses = mdata.obs[keys["dose"]] if "dose" in keys else None
         guides = build_guides(column(mdata, keys["perturbation"], "setup"), doses, control)
     recipes = {mod: declared.get(mod) or str(recipe_for_name(mod)) for mod in mdata.mod}

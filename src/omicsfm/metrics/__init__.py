@@ -37,6 +37,7 @@ from omicsfm.metrics._response_error import l2_delta, mae_delta, mse_delta, nmse
 from omicsfm.metrics._response_noise import effect_energy, noise_corrected_mse
 from omicsfm.metrics._response_overlap import auprc_lift, jaccard, overlap_at_n
 from omicsfm.metrics._response_pearson import pearson_delta
+from omicsfm.metrics._response_reliability import reliability_correlation
 from omicsfm.metrics._response_weighted import response_weights, weighted_mse, weighted_r2
 from omicsfm.metrics._rmse import rmse_per_feature
 from omicsfm.metrics._silhouette import label_asw
@@ -98,6 +99,7 @@ __all__ = [
     "pearson_per_cell",
     "pearson_per_feature",
     "rank_sum",
+    "reliability_correlation",
     "rescale",
     "response_weights",
     "rmse_per_feature",

@@ -28,6 +28,7 @@ from omicsfm.metrics._response_error import l2_delta, mae_delta, mse_delta, nmse
 from omicsfm.metrics._response_noise import noise_corrected_mse
 from omicsfm.metrics._response_overlap import auprc_lift, jaccard, overlap_at_n
 from omicsfm.metrics._response_pearson import pearson_delta
+from omicsfm.metrics._response_reliability import reliability_correlation
 from omicsfm.metrics._response_weighted import weighted_mse, weighted_r2
 from omicsfm.metrics._rmse import rmse_per_feature
 from omicsfm.metrics._silhouette import label_asw
@@ -112,5 +113,8 @@ METRICS: dict[str, Metric] = {
         "ratio",
         "perturbation",
         "Average precision over prevalence; Boyd et al. 2012, arXiv:1206.4667",
+    ),
+    "reliability_correlation": Metric(
+        reliability_correlation, True, (-1, 1), "correlation", "set", "Spearman 1904, doi:10.2307/1412159"
     ),
 }

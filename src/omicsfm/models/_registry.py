@@ -26,6 +26,21 @@ from omicsfm.models.baselines import (
 from omicsfm.models.linear_mosaic import LinearMosaic
 from omicsfm.models.mosaic import Mosaic
 from omicsfm.models.response import ResponseModel
+from omicsfm.models.responses import (
+    AdditiveRegression,
+    AdditiveResponse,
+    BilinearLM,
+    ControlResponse,
+    KNNPrior,
+    MatchedContext,
+    MaxAbs,
+    MeanResponse,
+    RandomForestGO,
+    RidgePrior,
+    ShrunkenAdditive,
+    TwoWayEB,
+    WrongTarget,
+)
 from omicsfm.models.stack import Stack
 
 GROUP = "omicsfm.models"  # of entry points: name = "package.module:Factory"
@@ -33,32 +48,45 @@ GROUP = "omicsfm.models"  # of entry points: name = "package.module:Factory"
 Factory = Callable[..., Any]
 
 _OURS: dict[str, Factory] = {
+    "AdditiveRegression": AdditiveRegression,
+    "AdditiveResponse": AdditiveResponse,
+    "BilinearLM": BilinearLM,
     "CCA": CCA,
     "Chance": Chance,
     "ConcatPCA": ConcatPCA,
+    "ControlResponse": ControlResponse,
     "GLUE": external.GLUE,
     "KNNImputer": KNNImputer,
     "KNNLabels": KNNLabels,
+    "KNNPrior": KNNPrior,
     "KernelRidgeImputer": KernelRidgeImputer,
     "LinearMosaic": LinearMosaic,
     "LogisticLabels": LogisticLabels,
     "MIDAS": external.MIDAS,
     "MOFA": external.MOFA,
     "MajorityClass": MajorityClass,
+    "MatchedContext": MatchedContext,
+    "MaxAbs": MaxAbs,
     "MeanImputer": MeanImputer,
     "MeanKNNRidge": MeanKNNRidge,
+    "MeanResponse": MeanResponse,
     "ModalityPCA": ModalityPCA,
     "Mosaic": Mosaic,
     "MultiSpectral": external.MultiSpectral,
     "MultiVI": external.MultiVI,
     "MuonWNN": external.WNN,
     "PeakVI": external.PeakVI,
+    "RandomForestGO": RandomForestGO,
     "ResponseModel": ResponseModel,
     "RidgeImputer": RidgeImputer,
+    "RidgePrior": RidgePrior,
     "ScANVI": external.ScANVI,
+    "ShrunkenAdditive": ShrunkenAdditive,
     "Stack": Stack,
     "TotalVI": external.TotalVI,
+    "TwoWayEB": TwoWayEB,
     "WNN": WNN,
+    "WrongTarget": WrongTarget,
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import pandas as pd
 from mudata import MuData
+from scipy.stats import norm
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
@@ -116,6 +117,15 @@ class Responder(BaseEstimator):
             If shapes differ, a number is not finite, or every row is a control.
         """
         effects, design = as_effects(effects), as_design(design, "fit_effects")
+        if controls is not None:
+            controls = as_effects(controls, "controls")
+            controls.index = controls.index.astype(str)
+            if len(missing := effects.columns.difference(controls.columns)):
+                raise InputError(
+                    f"fit_effects: `controls` lacks {len(missing)} genes of the effects, such as {missing[0]}. "
+                    "Fix: give the same columns."
+                )
+            controls = controls[list(effects.columns)]
         if len(effects) != len(design):
             raise InputError(
                 f"fit_effects: effects and design need the same rows, found {len(effects)} and {len(design)}. "
@@ -137,7 +147,7 @@ class Responder(BaseEstimator):
                 effects=effects.reset_index(drop=True),
                 design=design.reset_index(drop=True),
                 se=None if se is None else se.reset_index(drop=True),
-                controls=None if controls is None else as_effects(controls, "controls")[list(effects.columns)],
+                controls=controls,
                 priors={name: as_prior(name, table) for name, table in (priors or {}).items()},
             )
         )
@@ -179,6 +189,8 @@ class Responder(BaseEstimator):
         )
 
     def _fit(self, data: ResponseData) -> Any:
+        if not 0 < self.level < 1:
+            raise InputError(f"{type(self).__name__}: level must be between 0 and 1, found {self.level}. Fix: 0.9.")
         self.control_ = contract.CONTROL
         self.genes_ = data.effects.columns.astype(str)
         self.contexts_ = tuple(
@@ -194,7 +206,7 @@ class Responder(BaseEstimator):
         """Give mean, sd and half width of the interval (n, n_genes each), and reliability (n,)."""
         mean = self._predict(design)
         sd = np.broadcast_to(self.spread_g_, mean.shape).copy()
-        return mean, sd, 1.6449 * sd, np.zeros(len(mean))
+        return mean, sd, norm.ppf(0.5 + self.level / 2) * sd, np.zeros(len(mean))
 
     def _learn(self, data: ResponseData) -> None:
         raise NotImplementedError
@@ -237,8 +249,21 @@ def as_design(
     out = pd.DataFrame(index=design.index)
     out["perturbation"] = [contract.canonical(str(name), control) for name in design["perturbation"]]
     out["context"] = design["context"].astype(str).to_numpy() if "context" in design.columns else context
-    out["dose"] = pd.to_numeric(design["dose"], errors="coerce").to_numpy(float) if "dose" in design.columns else np.nan
+    out["dose"] = np.nan
+    if "dose" in design.columns:
+        perturbed = (out["perturbation"] != contract.CONTROL).to_numpy()
+        out["dose"] = _doses(design["dose"].where(perturbed), caller)
     return out[DESIGN]
+
+
+def _doses(values: pd.Series, caller: str) -> np.ndarray:
+    found = pd.to_numeric(values.astype(object), errors="coerce").to_numpy(dtype=np.float64)
+    bad = values[np.isnan(found) & values.notna().to_numpy() | (found <= 0) | np.isinf(found)]
+    if len(bad):
+        raise InputError(
+            f"{caller}: a dose is a number above 0, found {bad.iloc[0]!r}. Fix: numbers in one unit, NaN where none."
+        )
+    return found
 
 
 def as_prior(name: str, table: Any) -> pd.DataFrame:
@@ -248,6 +273,9 @@ def as_prior(name: str, table: Any) -> pd.DataFrame:
             f"fit_effects: prior '{name}' needs a DataFrame (targets x features), found {type(table).__name__}. "
             "Fix: pd.DataFrame(values, index=targets)."
         )
-    frame = table.set_axis(table.index.astype(str), axis=0).astype(np.float64)
+    try:
+        frame = table.set_axis(table.index.astype(str), axis=0).astype(np.float64)
+    except (TypeError, ValueError) as err:
+        raise InputError(f"fit_effects: prior '{name}' must hold numbers. Fix: drop columns of text.") from err
     frame = frame[np.isfinite(frame.to_numpy()).all(axis=1)]
     return frame[~frame.index.duplicated()]

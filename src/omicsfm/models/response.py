@@ -27,11 +27,12 @@ from omicsfm.models._response._kinds import (
     ways_of,
 )
 from omicsfm.models._response._learned import ResponseCorrection, fit_correction
-from omicsfm.models._response._process import Process, choose_weights, condition
-from omicsfm.models._response._rows import Rows
+from omicsfm.models._response._process import Bands, bands_of, choose_weights, condition
+from omicsfm.models._response._rows import Rows, dose_centre
 from omicsfm.pp import ResponseData
 
 KernelsOf = Callable[[Rows, Rows], dict[str, np.ndarray]]
+_FEW = 5  # rows: with fewer, the simplest answer is believed until shown otherwise
 _ROWS_AT_ONCE = 256
 _ROWS_FOR_WEIGHTS = 700  # more change the weights little and cost the cube
 
@@ -83,15 +84,19 @@ class ResponseModel(Responder):
         return hub.save(self, path, overwrite=overwrite)
 
     def _learn(self, data: ResponseData) -> None:
-        known = self.rows_ = Rows.of(data.design)
+        # In one order and one unit, so that neither theirs matters.
+        order = data.design.sort_values(["perturbation", "context", "dose"], kind="stable").index
+        self.dose_centre_ = dose_centre(data.design)
+        known = self.rows_ = Rows.of(data.design.loc[order], self.dose_centre_)
         self.controls_ = Controls.of(data.controls)
-        effects = data.effects.to_numpy(dtype=np.float64)
+        effects = data.effects.loc[order].to_numpy(dtype=np.float64)
+        self.unit_ = float(np.sqrt(np.mean(effects**2))) or 1.0
+        effects = effects / self.unit_
         self.components_, self.y_ = Components.of(effects, self.n_components)
         found = {name: Prior.of(table, known.targets) for name, table in data.priors.items()}
         self.priors_ = {name: prior for name, prior in found.items() if prior is not None}
         self.structure_ = Structure.of(known)
-        # A weight is in units of the noise, and the noise 1: the scale of the effects does not matter.
-        self.sampling_ = _relative_noise(data.se, len(known))
+        self.sampling_ = _relative_noise(None if data.se is None else data.se.loc[order], len(known))
         ways = rehearsals(known)
         self.process_ = self._process(self._kernels, known, ways_of(known, ways))
         self.weights_ = self.process_.weights
@@ -103,8 +108,8 @@ class ResponseModel(Responder):
     def _kernels(self, a: Rows, b: Rows) -> dict[str, np.ndarray]:
         return all_kernels(self.priors_, self.controls_, self.structure_, a, b)
 
-    def _process(self, kernels: KernelsOf, known: Rows, ways: list[tuple[np.ndarray, ...]]) -> Process:
-        """Choose weights on some of the rows, then condition on all of them."""
+    def _process(self, kernels: KernelsOf, known: Rows, ways: list[tuple[np.ndarray, ...]]) -> Bands:
+        """Choose weights on some of the rows, band by band, then condition on all of them."""
         n = len(known)
         some = np.arange(n)
         if n > _ROWS_FOR_WEIGHTS:
@@ -119,16 +124,19 @@ class ResponseModel(Responder):
         part = known.take(some)
         found = kernels(part, part)
         stack = np.stack([*found.values(), np.diag(self.sampling_[some])])
-        y = self.y_[some]
-        scale = np.sqrt(np.mean(np.square(y).sum(axis=1))) or 1.0
-        weights = choose_weights(stack, y / scale, left) if n > 2 else np.full(len(stack), 0.1)
-        *shares, sampling = weights.tolist()
-        return condition(
-            dict(zip(found, shares, strict=True)), kernels(known, known), 1 + sampling * self.sampling_, self.y_
-        )
+        whole = kernels(known, known)
+        parts = []
+        for band in bands_of(self.y_):
+            scale = np.sqrt(np.mean(np.square(band[some]).sum(axis=1))) or 1.0
+            weights = choose_weights(stack, band[some] / scale, left) if n > 2 else np.full(len(stack), 0.1)
+            *shares, sampling = weights.tolist()
+            noise = 1 + sampling * self.sampling_
+            parts.append(condition(dict(zip(found, shares, strict=True)), whole, noise, band))
+        size = np.array([np.square(band).sum() for band in bands_of(self.y_)])
+        return Bands(tuple(parts), size / size.sum() if size.sum() else np.full(len(size), 1 / len(size)))
 
     def _fit_elsewhere(self, known: Rows, ways: dict[str, Rehearsal]) -> None:
-        self.elsewhere_: Process | None = None
+        self.elsewhere_: Bands | None = None
         if KNOWN not in ways or not self.structure_.several_contexts:
             return
         everything = ~np.eye(len(known), dtype=bool)
@@ -140,6 +148,12 @@ class ResponseModel(Responder):
         known = self.rows_
         za, zb = (_elsewhere.effects_elsewhere(known, self.departs_, rows) for rows in (a, b))
         return _elsewhere.kernels(self.priors_, a, b, za, zb, width=self.widths_[0], size=self.widths_[1])
+
+    def _known_elsewhere(self, kind: str, rows: Rows) -> np.ndarray:
+        """Give what the same perturbation does in other contexts, where the question is of that kind."""
+        if kind != KNOWN or self.elsewhere_ is None:
+            return np.zeros((len(rows), 0))
+        return _elsewhere.effects_elsewhere(self.rows_, self.departs_, rows)
 
     # -- what they are worth
 
@@ -169,7 +183,7 @@ class ResponseModel(Responder):
         n, k = self.y_.shape
         for kind in KINDS:
             if kind not in ways:
-                self.blends_[kind] = default_blend(self._names(kind), _expected(self._names(kind)), k)
+                self.blends_[kind] = default_blend(self._names(kind), _expected(self._names(kind), n), k)
                 continue
             way = ways[kind]
             rows = way.rows
@@ -184,14 +198,16 @@ class ResponseModel(Responder):
             base, others = self._answers(kind, known, part, allowed[rows], answers)
             blend = self.blends_[kind] = fit_blend(
                 self._names(kind),
-                _expected(self._names(kind)),
+                _expected(self._names(kind), n),
                 self.y_[rows],
                 base,
                 others,
                 rest=float(np.square(effects[rows]).sum() - np.square(self.y_[rows]).sum()),
             )
             mean = blend(base, others)
-            learned = fit_correction(self.priors_, part, mean, self.y_[rows], seed=self.seed)
+            learned = fit_correction(
+                self.priors_, part, self.y_[rows] - mean, elsewhere=self._known_elsewhere(kind, part), seed=self.seed
+            )
             if learned is not None:
                 self.corrections_[kind], added = learned
                 mean = mean + added
@@ -217,7 +233,7 @@ class ResponseModel(Responder):
         return self._answer(design)[0]
 
     def _answer(self, design: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        known, asked = self.rows_, Rows.of(design)
+        known, asked = self.rows_, Rows.of(design, self.dose_centre_)
         kinds = kinds_of(asked, known)
         shape = (len(asked), len(self.genes_))
         mean, sd, half, reliability = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(len(asked))
@@ -231,32 +247,33 @@ class ResponseModel(Responder):
                 process, variance = self.process_.predict(self._kernels(part, known), self._kernels(part, part))
                 answers = [process]
                 if "elsewhere" in self._names(kind) and self.elsewhere_ is not None:
-                    there = self._elsewhere_kernels
-                    answers.append(self.elsewhere_.predict(there(part, known), there(part, part))[0])
+                    kernels = self._elsewhere_kernels(part, known), self._elsewhere_kernels(part, part)
+                    answers.append(self.elsewhere_.predict(*kernels)[0])
                 base, others = self._answers(kind, known, part, allowed, answers)
                 scores = self.blends_[kind](base, others)
                 if kind in self.corrections_:
-                    scores = scores + self.corrections_[kind](self.priors_, part, scores)
+                    there = self._known_elsewhere(kind, part)
+                    scores = scores + self.corrections_[kind](self.priors_, part, there, scores.shape[1])
                 departs = scores - _simple.mean_response(known, self.y_, part, allowed)
                 mean[rows] = self.components_.genes(scores)
                 errors = self._errors_of(kind)
                 scale = errors.scale(part.contexts, mean[rows], departs, variance)
                 sd[rows], half[rows] = scale * errors.unit, scale * errors.factor
                 reliability[rows] = errors.reliability(departs, variance)
-        return mean, sd, half, reliability
+        return mean * self.unit_, sd * self.unit_, half * self.unit_, reliability
 
     def _errors_of(self, kind: str) -> ErrorModel:
         """Give the error model of a kind, or of the hardest that could be rehearsed."""
         return next(self.errors_[k] for k in (kind, TARGET, CONTEXT, COMBINATION, KNOWN) if k in self.errors_)
 
 
-def _expected(names: tuple[str, ...]) -> np.ndarray:
+def _expected(names: tuple[str, ...], n_rows: int) -> np.ndarray:
     """Give the weights of answers before anything is seen.
 
-    The process, but for combinations: there the parts rarely add up in full, and half of the way from their sum to the
-    larger of them is the safer guess.
+    The process, if it had a few rows to learn from. For combinations half of it, since the parts rarely add up in full,
+    and a quarter of the way from their sum to the larger of them.
     """
-    expected = {"process": 0.25, "max abs": 0.5} if "max abs" in names else {"process": 1.0}
+    expected = {"process": 0.5, "max abs": 0.25} if "max abs" in names else {"process": float(n_rows >= _FEW)}
     return np.array([expected.get(name, 0.0) for name in names])
 
 

@@ -8,6 +8,22 @@ from omicsfm.pl._forest import forest
 from omicsfm.pl._imputation import coverage, imputation
 from omicsfm.pl._mask import modality_mask
 from omicsfm.pl._modality_value import modality_value
+from omicsfm.pl._response import response_ranking, response_reliability
+from omicsfm.pl._response_heatmap import response_heatmap
+from omicsfm.pl._screen import reproducibility
 from omicsfm.pl._style import svg
 
-__all__ = ["coverage", "embedding", "forest", "imputation", "modality_mask", "modality_value", "quality_cost", "svg"]
+__all__ = [
+    "coverage",
+    "embedding",
+    "forest",
+    "imputation",
+    "modality_mask",
+    "modality_value",
+    "quality_cost",
+    "reproducibility",
+    "response_heatmap",
+    "response_ranking",
+    "response_reliability",
+    "svg",
+]

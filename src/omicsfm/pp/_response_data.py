@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -27,12 +27,14 @@ class GroupMoments:
     design : DataFrame (n_groups): perturbation, context, dose, and replicate where asked for; a control is "control".
     genes : names of the features.
     n : (n_groups,) number of cells.
-    mean, var : (n_groups, n_genes) mean and unbiased variance over cells; the variance of a group of one is NaN.
+    seen : (n_groups, n_genes) number of cells in which a feature was measured.
+    mean, var : (n_groups, n_genes) mean and unbiased variance over these; NaN of none, and the variance of one.
     """
 
     design: pd.DataFrame
     genes: pd.Index
     n: np.ndarray
+    seen: np.ndarray
     mean: np.ndarray
     var: np.ndarray
 
@@ -89,12 +91,17 @@ def group_moments(mdata: MuData, *, modality: str = "rna", replicates: bool = Fa
     design = keys.assign(_=codes).drop_duplicates("_").sort_values("_").drop(columns="_").reset_index(drop=True)
     member = sparse.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(len(design), len(codes)))
     n = np.bincount(codes, minlength=len(design)).astype(np.float64)
+    seen = np.repeat(n[:, None], x.shape[1], axis=1)
+    if np.isnan(x.data if sparse.issparse(x) else x).any():
+        x = x.toarray() if sparse.issparse(x) else x
+        seen = member @ (~np.isnan(x)).astype(np.float64)
+        x = np.nan_to_num(x, nan=0.0)
     total, square = member @ x, member @ (x.multiply(x) if sparse.issparse(x) else x**2)
     total, square = (a.toarray() if sparse.issparse(a) else np.asarray(a) for a in (total, square))
-    mean = total / n[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
-        var = np.where(n[:, None] > 1, np.maximum(square - n[:, None] * mean**2, 0) / (n[:, None] - 1), np.nan)
-    return GroupMoments(design, mdata.mod[modality].var_names, n, mean, var)
+        mean = total / seen
+        var = np.where(seen > 1, np.maximum(square - seen * mean**2, 0) / (seen - 1), np.nan)
+    return GroupMoments(design, mdata.mod[modality].var_names, n, seen, mean, var)
 
 
 def response_data(mdata: MuData, *, modality: str = "rna") -> ResponseData:
@@ -113,7 +120,7 @@ def response_data(mdata: MuData, *, modality: str = "rna") -> ResponseData:
             "response_data: what is a control is not known. "
             'Fix: ofm.setup(mdata, perturbation_key="...", control="..."), or fit_effects() for data without cells.'
         )
-    found = group_moments(mdata, modality=modality)
+    found = _complete(group_moments(mdata, modality=modality))
     is_control = (found.design["perturbation"] == contract.CONTROL).to_numpy()
     place = {
         context: i for i, context in zip(np.flatnonzero(is_control), found.design["context"][is_control], strict=True)
@@ -126,9 +133,11 @@ def response_data(mdata: MuData, *, modality: str = "rna") -> ResponseData:
         )
     own = np.array([place[context] for context in found.design["context"].iloc[rows]])
     with np.errstate(divide="ignore", invalid="ignore"):
-        variance = found.var / found.n[:, None]
-    typical = np.nanmean(found.var, axis=0) if np.isfinite(found.var).any() else np.full(len(found.genes), np.nan)
-    variance = np.where(np.isnan(variance), typical / found.n[:, None], variance)
+        variance = found.var / found.seen
+        # A group of one cell varies as the others do.
+        known = np.isfinite(found.var)
+        typical = np.where(known, found.var, 0).sum(axis=0) / known.sum(axis=0)
+    variance = np.where(np.isnan(variance), typical / found.seen, variance)
     index = pd.RangeIndex(len(rows))
     return ResponseData(
         effects=pd.DataFrame(found.mean[rows] - found.mean[own], index=index, columns=found.genes),
@@ -137,6 +146,19 @@ def response_data(mdata: MuData, *, modality: str = "rna") -> ResponseData:
         controls=pd.DataFrame(found.mean[list(place.values())], index=pd.Index(place), columns=found.genes),
         priors=priors_of(mdata),
     )
+
+
+def _complete(found: GroupMoments) -> GroupMoments:
+    """Leave out features that some group was not measured for."""
+    kept = (found.seen > 0).all(axis=0)
+    if kept.all():
+        return found
+    if not kept.any():
+        raise InputError(
+            "response_data: no feature was measured in every group of cells. Fix: leave out those without measurements."
+        )
+    parts = {name: getattr(found, name)[:, kept] for name in ("seen", "mean", "var")}
+    return replace(found, genes=found.genes[kept], **parts)
 
 
 def priors_of(mdata: MuData) -> dict[str, pd.DataFrame]:

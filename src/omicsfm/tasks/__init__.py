@@ -6,5 +6,16 @@ from omicsfm.tasks._task import Finding, Scores, Split, Task
 from omicsfm.tasks.annotation import Annotation
 from omicsfm.tasks.imputation import Imputation
 from omicsfm.tasks.integration import CellState, MosaicIntegration
+from omicsfm.tasks.perturbation import PerturbationResponse
 
-__all__ = ["Annotation", "CellState", "Finding", "Imputation", "MosaicIntegration", "Scores", "Split", "Task"]
+__all__ = [
+    "Annotation",
+    "CellState",
+    "Finding",
+    "Imputation",
+    "MosaicIntegration",
+    "PerturbationResponse",
+    "Scores",
+    "Split",
+    "Task",
+]

@@ -20,14 +20,14 @@ class Split:
     Attributes
     ----------
     unit : what is held out (a donor).
-    train : what a method may see.
-    query : what it is asked about.
+    train : what a method may see: a MuData, or effects where there are no cells.
+    query : what it is asked about: a MuData, or a design.
     truth : what only the task knows.
     """
 
     unit: str
-    train: MuData
-    query: MuData
+    train: Any
+    query: Any
     truth: Mapping[str, Any]
 
 
@@ -51,9 +51,15 @@ class Task(Protocol):
     primary : metrics on which verdicts are given (without detail).
     """
 
-    name: str
-    split_unit: str
     primary: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the task, as in results."""
+
+    @property
+    def split_unit(self) -> str:
+        """What is held out."""
 
     def splits(self, mdata: MuData) -> Iterator[Split]:
         """Give one split per unit."""

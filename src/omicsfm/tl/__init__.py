@@ -8,6 +8,8 @@ from omicsfm.tl._impute import impute
 from omicsfm.tl._integrate import integrate
 from omicsfm.tl._modality_value import modality_value
 from omicsfm.tl._perturbation_effects import effect_size, perturbation_effects
+from omicsfm.tl._rank_perturbations import rank_perturbations
+from omicsfm.tl._respond import respond
 from omicsfm.tl._responders import responders
 from omicsfm.tl._screen_report import ScreenReport, screen_report
 
@@ -20,6 +22,8 @@ __all__ = [
     "integrate",
     "modality_value",
     "perturbation_effects",
+    "rank_perturbations",
+    "respond",
     "responders",
     "screen_report",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from mudata import MuData
+from scipy import sparse
 
 from omicsfm import contract
 from omicsfm._errors import InputError
@@ -24,11 +25,13 @@ class Goal:
     weight : (n_genes,) wanted change, 0 where nothing is said.
     named : (n_genes,) bool, genes of which the goal says something (that may be 0).
     share : (n_obs,) weight of each cell of the MuData in `weight`; zeros for a signature.
+    noise : (n_genes,) sampling variance of `weight`; zeros for a signature.
     """
 
     weight: np.ndarray
     named: np.ndarray
     share: np.ndarray
+    noise: np.ndarray
 
 
 def read_goal(goal: Any, mdata: MuData, modality: str) -> Goal:
@@ -44,8 +47,13 @@ def read_goal(goal: Any, mdata: MuData, modality: str) -> Goal:
         rows = contract.rows(mdata, modality)
         start, end = (_cells(goal[key], mdata, rows, key) for key in ("from", "to"))
         share = end / end.sum() - start / start.sum()
-        weight = np.asarray(share[rows] @ log_normalised(mdata, modality)).ravel()
-        named = np.ones(len(genes), dtype=bool)
+        x: Any = log_normalised(mdata, modality)
+        weight = np.asarray(share[rows] @ x).ravel()
+        named, noise = np.ones(len(genes), dtype=bool), np.zeros(len(genes))
+        for cells in (start[rows], end[rows]):
+            n, squares = cells.sum(), x.multiply(x) if sparse.issparse(x) else x**2
+            mean, square = (np.asarray(cells @ a).ravel() / n for a in (x, squares))
+            noise += np.maximum(square - mean**2, 0) / max(n - 1, 1)
     else:
         try:
             signature = pd.Series(goal, dtype=np.float64)
@@ -64,10 +72,10 @@ def read_goal(goal: Any, mdata: MuData, modality: str) -> Goal:
             )
         weight, named = np.zeros(len(genes)), np.zeros(len(genes), dtype=bool)
         weight[place[place >= 0]], named[place[place >= 0]] = signature.to_numpy()[place >= 0], True
-        share = np.zeros(mdata.n_obs)
+        share, noise = np.zeros(mdata.n_obs), np.zeros(len(genes))
     if not np.any(weight):
         raise InputError("rank_perturbations: the goal is zero in every gene. Fix: give two states that differ.")
-    return Goal(weight, named, share)
+    return Goal(weight, named, share, noise)
 
 
 def _cells(state: Any, mdata: MuData, rows: np.ndarray, key: str) -> np.ndarray:

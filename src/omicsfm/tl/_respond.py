@@ -21,9 +21,9 @@ def respond(
 ) -> Response:
     """Predict the effects of perturbations, with intervals and a reliability for each prediction.
 
-    The answers in short are written to ``uns["response"]``, a dict of columns (``pd.DataFrame`` takes it): perturbation,
-    context, dose, reliability, size (root of the summed squared effects over genes). What was done is written to the
-    history (``ofm.contract.history``).
+    The answers in short are written to ``uns["response"]``, a dict of columns (``pd.DataFrame`` takes it):
+    perturbation, context, dose, reliability, size (root of the summed squared effects over genes). What was done is
+    written to the history (``ofm.contract.history``).
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -108,7 +108,7 @@ def moments_of(mdata: MuData, *, modality: str) -> GroupMoments:
     if len(donors):
         typical = np.average(var[donors], axis=0, weights=found.n[donors] - 1)
         var[found.n == 1] = typical
-    return GroupMoments(found.design, found.genes, found.n, found.mean, var)
+    return replace(found, var=var)
 
 
 def make_contrasts(design: pd.DataFrame, n: np.ndarray) -> Contrasts:

@@ -12,6 +12,8 @@ from omicsfm import hub
 _BELIEF = 2.0  # rows' worth of belief in the expected weights
 _STEADY = 10.0  # rows' worth of belief that a slope is 1
 _MOST = 1.3
+_ENOUGH = 10
+_DOUBT = 1.5  # standard errors of a gain that count as none
 
 
 @hub.state
@@ -68,6 +70,9 @@ def fit_blend(
     belief = np.sqrt(_BELIEF / len(y) * np.square(steps).sum(axis=(1, 2)))
     design = np.vstack([steps.reshape(len(steps), -1).T, np.diag(belief)])
     weights = nnls(design, np.concatenate([wanted.ravel(), belief * expected]))[0]
+    # The mean of all other rows mirrors the row itself, -y / (n - 1): beyond a full step, a step away from it would be
+    # paid for without bound.
+    weights = weights / max(1.0, float(weights.sum()))
     step = np.einsum("e,enk->nk", weights, steps)
     square = (step**2).sum(axis=0)
     steady = _STEADY / len(y) * square
@@ -75,11 +80,28 @@ def fit_blend(
         (step * wanted).sum(axis=0) + steady, square + steady, out=np.zeros(y.shape[1]), where=square > 1e-12
     )
     slopes = np.clip(slopes, 0, _MOST)
-    left = float(((wanted - step * slopes) ** 2).sum())
-    total = float((wanted**2).sum())
-    if left >= total * (1 - 1e-9):  # nothing earned
+    gains = (wanted**2).sum(axis=1) - ((wanted - step * slopes) ** 2).sum(axis=1)
+    earned = _sure(gains)
+    if earned == 0:
         return Blend(names, np.zeros(len(names)), np.ones(y.shape[1]), 0.0, len(y))
-    return Blend(names, weights, slopes, (total - left) / max(total + rest, 1e-300), len(y))
+    left = float(((wanted - earned * step * slopes) ** 2).sum())
+    total = float((wanted**2).sum())
+    gain = (total - left) / max(total + rest, 1e-300)
+    return Blend(names, earned * weights, slopes, gain, len(y))
+
+
+def _sure(gains: np.ndarray) -> float:
+    """Give how much of a gain to take, 0 to 1: the less, the nearer its mean is to its error (James and Stein).
+
+    The kernels were weighed on the same rows, so a gain of one standard error is nothing yet.
+    """
+    mean = float(gains.mean())
+    if mean <= 0:
+        return 0.0
+    if len(gains) < _ENOUGH:  # an error from a handful of rows says nothing: what was expected stands
+        return 1.0
+    error = float(gains.std(ddof=1)) / np.sqrt(len(gains))
+    return max(0.0, 1 - (_DOUBT * error / mean) ** 2)
 
 
 def default_blend(names: tuple[str, ...], expected: np.ndarray, k: int) -> Blend:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm, t
 from sklearn.isotonic import isotonic_regression
 
 from omicsfm import hub
@@ -12,6 +13,7 @@ from omicsfm import hub
 _BINS = 12
 _ANY = ""
 _STEADY = 10.0  # rows' worth of belief that a context errs as all do
+_NOTHING = 0.01  # of the size of a typical effect
 _FLOOR = 0.05  # of the mean variance: no gene is known better than that
 
 
@@ -25,6 +27,7 @@ class ErrorModel:
     variance : context -> (n_genes,) mean squared error of each gene; "" is that of a context without rows left out.
     row_coef : coefficients of (1, log size of the prediction, log variance of the process) for the log row factor.
     row_mean, row_sd : of the two features.
+    least : size of a prediction below which it is as good as none.
     edges, steps : of the step function over the size of a prediction.
     factor : the conformal multiple of the scale.
     unit : the multiple of the scale that is one standard deviation.
@@ -36,6 +39,7 @@ class ErrorModel:
     row_coef: np.ndarray
     row_mean: np.ndarray
     row_sd: np.ndarray
+    least: float
     edges: np.ndarray
     steps: np.ndarray
     factor: float
@@ -48,18 +52,18 @@ class ErrorModel:
     ) -> np.ndarray:
         """Give the scale of the error, (n, n_genes)."""
         sd = np.sqrt(np.stack([self.variance.get(str(c), self.variance[_ANY]) for c in contexts]))
-        features = (_features(departs, process_variance) - self.row_mean) / self.row_sd
+        features = (_features(departs, process_variance, self.least) - self.row_mean) / self.row_sd
         row = np.clip(self.row_coef[0] + np.clip(features, -2.5, 2.5) @ self.row_coef[1:], -2, 2)
         return sd * np.exp(row / 2)[:, None] * self.steps[np.digitize(np.abs(mean) / sd, self.edges)]
 
     def reliability(self, departs: np.ndarray, process_variance: np.ndarray) -> np.ndarray:
         """Give the expected share of the departure from the mean response that is explained, 0 to 1."""
-        features = (_features(departs, process_variance) - self.row_mean) / self.row_sd
+        features = (_features(departs, process_variance, self.least) - self.row_mean) / self.row_sd
         return np.clip(self.reliability_coef[0] + np.clip(features, -3, 3) @ self.reliability_coef[1:], 0, 1)
 
 
-def _features(departs: np.ndarray, process_variance: np.ndarray) -> np.ndarray:
-    size = np.log(np.square(departs).sum(axis=1) + 1e-12)
+def _features(departs: np.ndarray, process_variance: np.ndarray, least: float) -> np.ndarray:
+    size = np.log(np.square(departs).sum(axis=1) + least + 1e-300)
     return np.stack([size, np.log(np.maximum(process_variance, 1e-6))], axis=1)
 
 
@@ -94,7 +98,9 @@ def fit_errors(
     n = len(y)
     variance = _variances(contexts, square)
     sd = np.sqrt(np.stack([variance[str(c)] for c in contexts]))
-    raw = _features(departs, process_variance)
+    # Smaller departures than this mirror the row itself, through the mean of all others.
+    least = _NOTHING * float(np.square(y).sum(axis=1).mean())
+    raw = _features(departs, process_variance, least)
     centre, spread = raw.mean(axis=0), np.maximum(raw.std(axis=0), 1e-6)
     features = (raw - centre) / spread
     row = np.log(np.maximum((square / sd**2).mean(axis=1), 1e-6))
@@ -119,6 +125,7 @@ def fit_errors(
         row_coef=coef,
         row_mean=centre,
         row_sd=spread,
+        least=least,
         edges=edges,
         steps=steps,
         factor=factor,
@@ -144,19 +151,22 @@ def _variances(contexts: np.ndarray, square: np.ndarray) -> dict[str, np.ndarray
 def _factor(scores: np.ndarray, level: float) -> float:
     """Give the multiple of the scale that covers what it should on average, and not much less where it covers least.
 
-    Rows, not genes, are what repeats: with n of them the level is raised as in split conformal prediction. The tenth of
-    the rows that are covered least may fall short by a little less than half of 1 - level; to hold that, the others may
-    be covered more, by a quarter of it.
+    The tenth of the rows that are covered least may fall short by a little less than half of 1 - level; to hold that,
+    the others may be covered more, by a quarter of it. Rows, not genes, are what repeats: few of them widen the
+    interval as Student's t is wider than a normal; with half as many degrees of freedom as rows, since the scale was
+    learnt from them too.
     """
     n = len(scores)
-    raised = min(1.0, level * (1 + 1 / n))
-    factor, most = np.quantile(scores, [raised, min(1.0, raised + 0.25 * (1 - level))])
+    factor, most = np.quantile(scores, [level, level + 0.25 * (1 - level)])
     worst = max(1, n // 10)
+    chosen = most
     for candidate in np.linspace(factor, most, 9):
         covered = np.sort((scores <= candidate).mean(axis=1))
         if covered[:worst].mean() >= level - 0.45 * (1 - level):
-            return float(candidate)
-    return float(most)
+            chosen = candidate
+            break
+    tail = 0.5 + level / 2
+    return float(chosen * t.ppf(tail, n / 2) / norm.ppf(tail))
 
 
 def _ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -101,8 +101,8 @@ def prior_kernels(priors: Mapping[str, Prior], a: Rows, b: Rows) -> dict[str, np
         cosine = fa @ fb.T
         known = (np.linalg.norm(fa, axis=1) > 0)[:, None] & (np.linalg.norm(fb, axis=1) > 0)[None]
         local = np.where(known, np.exp(-4 * (1 - cosine) / prior.width), 0.0)
-        out[name] = ma @ cosine @ mb.T
-        out[f"{name} (local)"] = ma @ local @ mb.T
+        out[f"prior {name}"] = ma @ cosine @ mb.T
+        out[f"prior {name} (local)"] = ma @ local @ mb.T
     return out
 
 

@@ -61,8 +61,10 @@ def rehearsals(known: Rows) -> dict[str, Rehearsal]:
 
     by_name = groups_of(list(known.names))
     repeated = [rows for rows in by_name if len(rows) > 1]
-    if repeated:
-        out[KNOWN] = Rehearsal(*_transposed([(np.array([i]), np.array([i])) for rows in repeated for i in rows]))
+    crowded = {c for c in set(known.contexts) if (known.contexts == c).sum() > 1}
+    again = [np.array([i]) for rows in repeated for i in rows if known.contexts[i] in crowded]
+    if again:
+        out[KNOWN] = Rehearsal(tuple(again), tuple(again))
 
     by_context = groups_of(list(known.contexts))
     if len(by_context) >= 3:

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from omicsfm import hub
 from omicsfm.models._response._kinds import Rehearsal
 
+if TYPE_CHECKING:
+    import torch
+
 MAX_ITER = 30
+_ROWS_FOR_BANDS = 100
+BANDS = (4, 16)  # where bands of components end
 SMALLEST = 1e-3  # a kernel that explains less than this share of the noise has weight 0
 
 
@@ -37,6 +42,8 @@ def choose_weights(kernels: np.ndarray, y: np.ndarray, left_out: Sequence[Sequen
     -------
     (m,) weights in units of the noise, 0 where a kernel is of no use.
     """
+    import torch  # heavy: loaded when something is fitted
+
     k, t = torch.tensor(kernels), torch.tensor(y)
     e = torch.eye(len(t), dtype=torch.float64)
     total = float((t**2).sum()) or 1.0
@@ -71,6 +78,8 @@ def _squared(inverse: torch.Tensor, alpha: torch.Tensor, way: list[np.ndarray]) 
 
 def _errors(inverse: torch.Tensor, alpha: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
     """Give y minus its prediction for groups of rows (n_groups, size) left out, (n_groups, size, n_components)."""
+    import torch
+
     index = torch.as_tensor(rows)
     if rows.shape[1] == 1:
         return alpha[index] / torch.diagonal(inverse)[index][..., None]
@@ -110,6 +119,8 @@ class Process:
 
     def left_out(self, y: np.ndarray, way: Rehearsal) -> tuple[np.ndarray, np.ndarray]:
         """Predict rows from all rows outside of their block; NaN where a row was not asked."""
+        import torch
+
         inverse, alpha = torch.tensor(self.inverse), torch.tensor(self.alpha)
         mean, variance = np.full(y.shape, np.nan), np.full(len(y), np.nan)
         pairs = list(zip(way.blocks, way.asked, strict=True))
@@ -125,6 +136,48 @@ class Process:
                 mean[block[wanted]] = y[block[wanted]] - e[wanted]
                 variance[block[wanted]] = v[wanted]
         return mean, np.maximum(variance, 0)
+
+
+@hub.state
+@dataclass(frozen=True)
+class Bands:
+    """One process for each band of components: what is signal in the first ones is noise in the last.
+
+    Attributes
+    ----------
+    parts : of each band.
+    shares : (n_bands,) of the effects' squared size, by which variances are averaged.
+    """
+
+    parts: tuple[Process, ...]
+    shares: np.ndarray
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Mean weight of each kernel, bands counted by their share."""
+        names = self.parts[0].weights
+        return {n: float(sum(s * p.weights[n] for s, p in zip(self.shares, self.parts, strict=True))) for n in names}
+
+    def predict(self, cross: dict[str, np.ndarray], own: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """As of one process; the variance is in units of the noise."""
+        return self._joined([part.predict(cross, own) for part in self.parts])
+
+    def left_out(self, y: np.ndarray, way: Rehearsal) -> tuple[np.ndarray, np.ndarray]:
+        """As of one process."""
+        ends = np.cumsum([part.alpha.shape[1] for part in self.parts])[:-1]
+        bands = np.split(y, ends, axis=1)
+        return self._joined([part.left_out(band, way) for part, band in zip(self.parts, bands, strict=True)])
+
+    def _joined(self, found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        mean = np.hstack([m for m, _ in found])
+        return mean, np.average(np.stack([v for _, v in found]), axis=0, weights=self.shares)
+
+
+def bands_of(y: np.ndarray) -> list[np.ndarray]:
+    """Cut components, largest first, into bands of like size: the first few, some more, the rest; one for few rows."""
+    if len(y) < _ROWS_FOR_BANDS:
+        return [y]
+    return [band for band in np.split(y, [e for e in BANDS if e < y.shape[1]], axis=1) if band.shape[1]]
 
 
 def weighted(weights: dict[str, float], kernels: dict[str, np.ndarray]) -> np.ndarray:

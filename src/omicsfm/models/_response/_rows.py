@@ -20,7 +20,7 @@ class Rows:
     names : (n,) perturbations.
     parts : members of each row.
     contexts : (n,) text.
-    dose : (n,) log10 of the dose, 0 where there is none.
+    dose : (n,) log10 of the dose less that of a typical one, 0 where there is none: units do not matter.
     """
 
     names: np.ndarray
@@ -29,13 +29,13 @@ class Rows:
     dose: np.ndarray
 
     @classmethod
-    def of(cls, design: pd.DataFrame) -> Rows:
-        """Read a design (perturbation, context, dose)."""
+    def of(cls, design: pd.DataFrame, centre: float = 0.0) -> Rows:
+        """Read a design (perturbation, context, dose); `centre` is the log10 of the typical dose."""
         names = design["perturbation"].to_numpy(dtype=str)
         dose = design["dose"].to_numpy(dtype=np.float64)
         known = np.isfinite(dose) & (dose > 0)
         log = np.zeros(len(dose))
-        log[known] = np.log10(dose[known])
+        log[known] = np.log10(dose[known]) - centre
         parts = tuple(contract.members(name) for name in names)
         return cls(names, parts, design["context"].to_numpy(dtype=str), log)
 
@@ -70,6 +70,13 @@ class Rows:
     def keys(self) -> list[tuple[str, float]]:
         """Give what was done, wherever it was: perturbation and dose."""
         return list(zip(self.names, self.dose, strict=True))
+
+
+def dose_centre(design: pd.DataFrame) -> float:
+    """Give the mean log10 of the doses, 0 where there are none."""
+    dose = design["dose"].to_numpy(dtype=np.float64)
+    dose = dose[np.isfinite(dose) & (dose > 0)]
+    return float(np.log10(dose).mean()) if len(dose) else 0.0
 
 
 def groups_of(labels: list) -> list[np.ndarray]:

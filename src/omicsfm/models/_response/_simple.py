@@ -52,13 +52,15 @@ def matched(known: Rows, y: np.ndarray, asked: Rows, allowed: np.ndarray) -> np.
 
 
 def transfer(known: Rows, y: np.ndarray, asked: Rows, allowed: np.ndarray) -> np.ndarray:
-    """How the same perturbation departs from the mean elsewhere, added to the mean here."""
-    everything = ~np.eye(len(known), dtype=bool)
-    departs = y - mean_response(known, y, known, everything)
-    here = mean_response(known, y, asked, allowed)
-    same = ((asked.names[:, None] == known.names[None]) & allowed).astype(float)
-    n = same.sum(axis=1, keepdims=True)
-    return here + np.divide(same @ departs, n, out=np.zeros_like(here), where=n > 0)
+    """How the same perturbation departs from the mean in other contexts, added to the mean here."""
+    out = mean_response(known, y, asked, allowed)
+    same = (asked.names[:, None] == known.names[None]) & (asked.contexts[:, None] != known.contexts[None]) & allowed
+    for i in np.flatnonzero(same.any(axis=1)):
+        rows = np.flatnonzero(same[i])
+        others = np.repeat(allowed[i : i + 1], len(rows), axis=0)
+        others[np.arange(len(rows)), rows] = False
+        out[i] += (y[rows] - mean_response(known, y, known.take(rows), others)).mean(axis=0)
+    return out
 
 
 def members_of(known: Rows, y: np.ndarray, asked: Rows, allowed: np.ndarray) -> list[np.ndarray]:
@@ -97,8 +99,17 @@ def max_abs(known: Rows, y: np.ndarray, asked: Rows, allowed: np.ndarray) -> np.
     return np.stack(found)
 
 
+def mean_of_parts(known: Rows, y: np.ndarray, asked: Rows, allowed: np.ndarray) -> np.ndarray:
+    """Give the mean response, for a combination of which some members are known the sum, others counted as the mean."""
+    out = mean_response(known, y, asked, allowed)
+    several = np.flatnonzero(asked.size > 1)
+    if len(several):
+        out[several] = additive(known, y, asked.take(several), allowed[several])
+    return out
+
+
 BASE: dict[str, Answer] = {
-    TARGET: mean_response,
+    TARGET: mean_of_parts,
     KNOWN: mean_response,
     CONTEXT: matched,
     COMBINATION: additive,

@@ -1,10 +1,13 @@
-"""Screens of counts with known effects, for the tests of perturbation response."""
+"""Screens of counts with known effects, and answers to them, for the tests of perturbation response."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import anndata as ad
 import numpy as np
 import pandas as pd
+import pytest
 from mudata import MuData
 from scipy import sparse
 
@@ -14,12 +17,22 @@ from omicsfm.models._responder import Response
 from omicsfm.tasks import Split
 
 N_GENES = 40
-SINGLES = tuple(f"G{i}" for i in range(8))
-COMBINATIONS = ("G0+G1", "G0+G2", "G1+G2", "G3+G4", "G5+X", "X+Y")
 
 
-def screen(
-    names: tuple[str, ...] = (*SINGLES, *COMBINATIONS),
+@pytest.fixture(scope="session")
+def screen() -> Callable[..., MuData]:
+    """Give :func:`make_screen`."""
+    return make_screen
+
+
+@pytest.fixture(scope="session")
+def answer() -> Callable[..., Response]:
+    """Give :func:`make_answer`."""
+    return make_answer
+
+
+def make_screen(
+    names: tuple[str, ...],
     *,
     contexts: tuple[str, ...] = ("K", "R", "H"),
     doses: tuple[float, ...] = (),
@@ -50,7 +63,9 @@ def screen(
     return mdata
 
 
-def answer(split: Split, mean: np.ndarray, *, half: float = 0.1, reliability: np.ndarray | None = None) -> Response:
+def make_answer(
+    split: Split, mean: np.ndarray, *, half: float = 0.1, reliability: np.ndarray | None = None
+) -> Response:
     """Make a response of effects over the genes of the score."""
     frame = pd.DataFrame(mean, columns=split.truth["genes"])
     given = np.zeros(len(frame)) if reliability is None else reliability
