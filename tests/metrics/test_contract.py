@@ -134,7 +134,7 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], Callable[[Data], Any]]] = {
     "auprc_lift": (("pred", "significant"), lambda d: m.auprc_lift(abs(d["pred"]), d["significant"])),
     "reliability_correlation": (
         ("score", "unknown"),
-        lambda d: m.reliability_correlation(d["score"], -1.0 * d["unknown"]),
+        lambda d: m.reliability_correlation(d["score"], -np.asarray(d["unknown"], dtype=float)),
     ),
     "unknown_auroc": (("unknown", "score"), lambda d: m.unknown_auroc(d["unknown"], d["score"])),
 }
