@@ -221,6 +221,16 @@ def test_a_wrong_word_to_setup_is_answered_with_the_right_one(obs, told, said):
     assert "omicsfm" not in mdata.uns
 
 
+def test_perturbed_cells_without_a_dose_are_told():
+    doses = [np.nan, 1, 1, 1, np.nan, np.nan, 1, np.nan]
+    mdata = set_up(screen(dose=doses), dose_key="dose")
+    who = contract.perturbations(mdata)
+    n = int((who["dose"].isna() & who["perturbation"].notna() & ~who["is_control"]).sum())
+    assert 0 < n < 4  # neither the controls, nor the cell that was assigned nothing
+    assert any(note.startswith(f"{n} perturbed cells have no dose") for note in contract.check(mdata).notes)
+    assert not any("no dose" in note for note in contract.check(set_up(screen())).notes)
+
+
 def test_controls_may_have_a_dose_of_zero():
     mdata = set_up(screen(dose=[0.0, 1, 1, 1, 0, 0, 1, 1]), dose_key="dose")
     assert entries(mdata)["c0"] == {"control": 1}

@@ -106,6 +106,7 @@ def test_arrays_are_equal_to_the_bit(dtype):
 VIEWS = {
     "fortran": np.asfortranarray,
     "transposed": np.transpose,
+    "rows of fortran": lambda x: np.asfortranarray(x)[1:3],
     "strided": lambda x: x[::2, ::-1],
     "broadcast": lambda x: np.broadcast_to(x[0], (4, 6)),
     "big-endian": lambda x: x.astype(">f8"),
@@ -119,7 +120,7 @@ def test_memory_layout_does_not_mix_up_values(view):
     back = round_trip(x)
     np.testing.assert_array_equal(back, x)
     assert back.dtype == np.float64
-    if x.flags.f_contiguous:
+    if x.strides[0] < x.strides[-1] and x.strides[0]:
         assert back.flags.f_contiguous  # the other order would give other bits in a matrix product
 
 

@@ -16,7 +16,7 @@ from omicsfm import io
 from omicsfm.contract._check_values import check_values
 from omicsfm.contract._organism import canonical_organism, organism_problem
 from omicsfm.contract._recipes import RECIPES, recipe_for_name
-from omicsfm.contract._state import SLOT, measured_by, organism_of, recorded, state
+from omicsfm.contract._state import SLOT, control_of, measured_by, organism_of, recorded, state
 from omicsfm.contract._types import SCHEMA_VERSION, CheckReport, Violation
 
 _UNIQUE_PREFIX = (
@@ -140,7 +140,7 @@ def _control(mdata: MuData, keys: Mapping[str, str], control: str | None) -> Ite
         if len(bad):
             yield Violation(None, "dose_key", f"'{name}' holds {_some(bad.unique())}", "give numbers, NaN for none")
         else:
-            yield from _doses(mdata, keys, control)
+            yield from _doses(mdata, keys, control or control_of(mdata))
     if control is None:
         return
     name = keys.get("perturbation")
@@ -151,12 +151,18 @@ def _control(mdata: MuData, keys: Mapping[str, str], control: str | None) -> Ite
         yield Violation(None, "control", found, _choices(control, mdata.obs[name].dropna().unique()))
 
 
-def _doses(mdata: MuData, keys: Mapping[str, str], control: str | None) -> Iterator[Violation]:
+def _doses_given(mdata: MuData, keys: Mapping[str, str], control: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Give the dose of every cell, NaN for none, and which cells were perturbed."""
     dose = pd.to_numeric(mdata.obs[keys["dose"]].astype(object), errors="coerce").to_numpy(dtype=float)
     name = keys.get("perturbation")
     perturbed = np.ones(len(dose), dtype=bool)
     if name in mdata.obs.columns and control is not None:
         perturbed = (mdata.obs[name].astype(object).notna() & (mdata.obs[name].astype(str) != control)).to_numpy()
+    return dose, perturbed
+
+
+def _doses(mdata: MuData, keys: Mapping[str, str], control: str | None) -> Iterator[Violation]:
+    dose, perturbed = _doses_given(mdata, keys, control)
     n = int((perturbed & ~np.isnan(dose) & ~((dose > 0) & np.isfinite(dose))).sum())
     if n:
         fix = "a dose is a number above 0, the same unit for all; cells that got nothing are controls"
@@ -223,12 +229,17 @@ def _schema(mdata: MuData) -> Iterator[Violation]:
         yield Violation(None, f"uns['{SLOT}']", text, "update omicsfm, or delete the entry and set up again")
 
 
-def _notes(mdata: MuData) -> Iterator[str]:
+def _notes(mdata: MuData, keys: Mapping[str, str], control: str | None) -> Iterator[str]:
     if len(mdata.mod) == 1:
         yield f"one modality only ('{next(iter(mdata.mod))}'): nothing can be imputed from another"
     for one, other in combinations(mdata.mod, 2):
         if not mdata.mod[one].obs_names.isin(mdata.mod[other].obs_names).any():
             yield f"no cell has both '{one}' and '{other}': they meet only through other modalities, if at all"
+    if keys.get("dose") in mdata.obs.columns:
+        dose, perturbed = _doses_given(mdata, keys, control)
+        n = int((perturbed & np.isnan(dose)).sum())
+        if n:
+            yield f"{n} perturbed cells have no {keys['dose']}: what they got is entered as 1, whatever the unit"
 
 
 def inspect(
@@ -246,7 +257,7 @@ def inspect(
     recipes = {mod: declared.get(mod, recipe_for_name(mod)) for mod in mdata.mod}
     violations = [*_schema(mdata), *_names(mdata), *_slashes(mdata), *_keys(mdata, keys)]
     violations += [*_control(mdata, keys, control), *_recipes(mdata, declared)]
-    notes = list(_notes(mdata))
+    notes = list(_notes(mdata, keys, control or control_of(mdata)))
     for mod, adata in mdata.mod.items():
         bad, said = check_values(mod, adata, recipes[mod])
         violations += bad

@@ -162,7 +162,8 @@ def _encode_array(value: np.ndarray, name: str, arrays: Arrays) -> Any:
     if value.dtype.name not in NUMERIC:
         raise _refuse(name, f"an array of dtype {value.dtype}", f"use one of {', '.join(NUMERIC)} or strings")
     spec = {"name": name, "dtype": value.dtype.name, "shape": list(value.shape)}
-    if value.flags.f_contiguous and not value.flags.c_contiguous:
+    steps = [abs(step) for step in value.strides]
+    if steps != sorted(steps, reverse=True):  # columns first: whole, or rows of such a one
         spec["order"] = "F"  # kept, since BLAS rounds differently in the other order
         value = value.T
     # safetensors takes the bytes as they lie in memory, whatever the strides: they must be in order.

@@ -50,6 +50,7 @@ def crossed(
     seed: int = 1,
     earns: bool = True,
     shift: np.ndarray | None = None,
+    depth: float = 1.0,
     names: tuple[str, str] = ("rna", "protein"),
     **more: Any,
 ) -> MuData:
@@ -61,6 +62,8 @@ def crossed(
         Whether there is this second part; without it protein shows the first switch alone.
     shift
         bool (n,): cells of a batch with a factor of its own on every RNA feature, by the state of the first switch.
+    depth
+        Factor on the protein counts, of which there are some twenty otherwise.
     """
     world = np.random.default_rng(99)
     low, high = world.gamma(2.0, 2.0, (2, 60)), world.gamma(2.0, 2.0, (2, 60))
@@ -71,7 +74,7 @@ def crossed(
     if shift is not None:
         rate = rate * np.where((shift & (i == 1))[:, None], world.lognormal(0, 0.7, 60), 1.0)
     protein = one[i ^ j if earns else i] + two[i]
-    counts = {names[0]: rng.poisson(rate), names[1]: rng.poisson(protein)}
+    counts = {names[0]: rng.poisson(rate), names[1]: rng.poisson(depth * protein)}
     return make_cells(counts, label=np.array(["p", "q", "r", "s"])[2 * i + j], **more)
 
 

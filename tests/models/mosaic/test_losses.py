@@ -143,7 +143,7 @@ def test_every_likelihood_is_trained(tools: SimpleNamespace, kind: str, monkeypa
         return step(self, data, index)
 
     monkeypatch.setattr(_trainer.Training, "training_step", spy)
-    mdata = tools.crossed(120)
+    mdata = tools.crossed(120, depth=0.05 if kind == "bernoulli" else 1)  # open or not: not all may be open
     model = Mosaic(**{**tools.net, "lr": 0.02}, max_epochs=6, likelihood={"protein": kind}).fit(mdata)
     assert np.isfinite(seen).all()
     assert np.mean(seen[4:6]) < np.mean(seen[:2])
