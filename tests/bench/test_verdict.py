@@ -56,6 +56,16 @@ def test_the_adjusted_p_decides():
     assert verdict(better, **NAMES, higher_is_better=True, p_adjusted=0.06, alpha=0.1).outcome == "beats"
 
 
+@pytest.mark.parametrize(("higher", "side"), [(True, "ahead of"), (False, "behind")])
+def test_what_only_the_other_comparisons_take_away_is_said(higher, side):
+    said = verdict(comparison(0.021, 0.013, p=0.01), **NAMES, higher_is_better=higher, p_adjusted=0.06)
+    ends = "[0.008, 0.034]"
+    assert said.text == (
+        f"LinearMosaic is {side} CCA by 0.021 {ends}, but that is no evidence once the other comparisons of the run "
+        "are allowed for (p = 0.01, Holm 0.06)"
+    )
+
+
 @pytest.mark.parametrize("p", [0.01, 0.4])
 def test_few_units_are_said(p):
     said = verdict(comparison(0.02, 0.01, p=p, few_units=True), **NAMES, higher_is_better=True)

@@ -168,27 +168,25 @@ def test_a_reliability_that_fails_is_said_to_fail(trust, words):
     assert any(words in sentence for sentence in _response.section(picture(trust=trust))["words"])
 
 
-def test_a_metric_that_cannot_tell_gets_no_verdict():
-    found = [picture(calibration=calibration(nmse=False))]
-    out = _response.refuse(verdicts(), found)
-    kept, refused = out.iloc[0], out.iloc[1]
-    pd.testing.assert_series_equal(kept, verdicts().iloc[0])
-    assert refused["favours"] == "neither" and np.isnan(refused["difference"]) and np.isnan(refused["p_holm"])
-    assert refused["words"].startswith("no verdict on nmse: a duplicate of the experiment goes 8% of the way")
-    assert "on 55% of 60" in refused["words"]
-    assert verdicts()["favours"].eq("method").all()
-    assert any(words.startswith("No verdict on nmse") for words in _response.section(found[0])["words"])
-    forests = [f.alt for f in _response.section(found[0])["figures"] if "baselines" in f.alt]
-    assert len(forests) == 1 and "Gain in pearson_delta" in forests[0] and "Mean: method" in forests[0]
-    other = [found[0] | {"dataset": "another"}]
-    pd.testing.assert_frame_equal(_response.refuse(verdicts(), other), verdicts())
+def test_a_metric_that_cannot_tell_is_named():
+    found = _response.section(picture(calibration=calibration(nmse=False)))
+    words = next(words for words in found["words"] if words.startswith("No verdict on nmse"))
+    assert "a duplicate of the experiment goes 8% of the way" in words and "on 55% of 60" in words
+    forests = [f.alt for f in found["figures"] if "baselines" in f.alt]
+    assert len(forests) == 2 and "Gain in pearson_delta" in forests[0] and "Mean: method" in forests[0]
 
 
 def test_a_screen_that_does_not_repeat_gets_no_verdict_at_all():
-    found = [picture(calibration=calibration(allowed=False))]
-    out = _response.refuse(verdicts(), found)
-    assert out["favours"].eq("neither").all() and out["words"].str.contains("effects do not repeat").all()
-    assert _response.section(found[0])["words"][0].startswith("No verdict is given: effects do not repeat")
+    found = picture(calibration=calibration(allowed=False), comparisons=None)
+    section = _response.section(found)
+    assert section["words"][0].startswith("No verdict is given: effects do not repeat")
+    assert not any("baselines" in f.alt for f in section["figures"])
+
+
+def test_effects_without_cells_are_said_to_be_untried():
+    none = ScreenCalibration(pd.DataFrame(), pd.Series(dtype=float), (), True, "effects without cells")
+    words = _response.section(picture(calibration=none))["words"]
+    assert words[0] == "The metrics themselves could not be tried: effects without cells."
 
 
 def test_little_to_show_is_no_error():
@@ -196,15 +194,14 @@ def test_little_to_show_is_no_error():
     section = _response.section(found)
     assert len(section["figures"]) == 2
     assert section["words"][0].startswith("Whether the metrics can tell")
-    assert _response.refuse(verdicts(), [found]).equals(verdicts())
-    assert _response.refuse(verdicts(), None).equals(verdicts())
 
 
-def test_the_page_holds_the_section_and_no_refused_verdict(tmp_path):
+def test_the_page_holds_the_section(tmp_path):
     bad = "<script>alert('x')</script>&\""
     found = picture(bad=bad, calibration=calibration(nmse=False))
     html = report.build(results(found, bad=bad), tmp_path / "report.html").read_text(encoding="utf-8")
     assert html.count("<img") >= 5 + 2
     assert "<script>alert" not in html
-    assert "no verdict on nmse" in html and "beats Mean by 0.200 [0.170, 0.230] in nmse" not in html
+    assert "No verdict on nmse" in html
+    assert "What does a perturbation do whose target was never perturbed" in html
     assert "beats Mean by 0.200 [0.170, 0.230] in pearson_delta" in html

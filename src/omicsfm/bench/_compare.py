@@ -113,6 +113,6 @@ def _bootstrap(
         units=None if single else names,
         n_boot=4000,
         seed=seed,
-        unit_name=f"{unit}s",
+        unit_name=f"{member}s" if unit == "fold" else f"{unit}s",
         member_name=f"{unit}s" if single and unit != "fold" else f"{member}s",
     )

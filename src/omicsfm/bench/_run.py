@@ -15,17 +15,18 @@ import numpy as np
 import pandas as pd
 from mudata import MuData
 
-from omicsfm import __version__, contract, datasets, models
+from omicsfm import __version__, contract, datasets, models, tl
 from omicsfm._errors import InputError
 from omicsfm._progress import progress
 from omicsfm.bench._compare import Values, base_metric, compare, verdicts
 from omicsfm.bench._pictures import imputation_picture, mask_picture, umap_picture
+from omicsfm.bench._response_picture import picture_of
 from omicsfm.bench._results import COLUMNS, Results
 from omicsfm.bench._suites import SUITES, Question
 from omicsfm.bench.cost import Cost
 from omicsfm.metrics import METRICS
 from omicsfm.pp import Tokenizer
-from omicsfm.tasks import Split
+from omicsfm.tasks import Imputation, PerturbationResponse, Split
 
 SEEDS = (0, 1, 2, 3, 4)
 _VERSIONED = ("numpy", "scipy", "pandas", "scikit-learn", "anndata", "mudata", "scanpy", "scvi-tools", "torch")
@@ -117,7 +118,8 @@ class _Runner:
         others = (*question.baselines, *question.controls)
         names = [question.method, *(b for b in others if self.methods is None or b in self.methods)]
         values: Values = {}
-        answers: list[Any] = []
+        answers: list[tuple[Split, Any]] = []  # of the method on trial, where the report shows them
+        shown = isinstance(question.task, Imputation | PerturbationResponse)
         steps = [(split, seed) for split in question.task.splits(mdata) for seed in self.seeds]
         for split, seed in progress(steps, desc=f"{question.task.name} on {question.dataset}"):
             if seed == self.seeds[0]:
@@ -153,22 +155,52 @@ class _Runner:
                             **spent,
                         }
                     )
-                if question.task.name == "imputation" and name == question.method and seed == self.seeds[0]:
-                    label = split.truth.get("label")
-                    answers.append((split.truth["target"], *prediction, label))
+                if shown and name == question.method and seed == self.seeds[0]:
+                    answers.append((split, prediction))
         table = pd.DataFrame([r for r in self.rows if r["task"] == question.task.name])
         spent_by = table[table["dataset"] == question.dataset].groupby("method")["cpu_s"].mean().to_dict()
-        # A screen whose replicates do not beat the mean response cannot tell models apart.
-        screen = question.task.calibration(mdata) if hasattr(question.task, "calibration") else None
-        if screen is None or screen.verdict_allowed:
-            self.comparisons += compare(question, values, spent_by, seed=self.seeds[0])
-        else:
-            self.refused.append(f"No verdict on {question.dataset}, {question.task.name}: {screen.reason}.")
+        if isinstance(question.task, PerturbationResponse):
+            self._judge_screen(question, mdata, values, spent_by, answers)
+            return
+        self.comparisons += compare(question, values, spent_by, seed=self.seeds[0])
         if answers and "imputation" not in self.pictures:
-            target = answers[0][0]
-            chosen = [(found, truth, label) for t, found, truth, label in answers if t == target]
+            target = answers[0][0].truth["target"]
+            mine = [(s.truth, found) for s, found in answers if s.truth["target"] == target]
             scale = given["tokenizer"].recipes_[target].scale_name
+            chosen = [(*found, truth.get("label")) for truth, found in mine]
             self.pictures["imputation"] = imputation_picture(target, scale, chosen, seed=self.seeds[0])
+
+    def _judge_screen(
+        self,
+        question: Question,
+        mdata: MuData,
+        values: Values,
+        cost: dict[str, float],
+        answers: list[tuple[Split, Any]],
+    ) -> None:
+        """Compare on the metrics that can tell models apart: those in which a replicate beats the mean response."""
+        assert isinstance(question.task, PerturbationResponse)
+        screen = question.task.calibration(mdata)
+        refused = {metric: screen.refusal(metric) for metric, _ in values}
+        judged = {key: v for key, v in values.items() if not refused[key[0]]}
+        self.comparisons += compare(question, judged, cost, seed=self.seeds[0])
+        where = f"{question.dataset}, {question.task.name}"
+        if not screen.verdict_allowed:
+            self.refused.append(f"No verdict on {where}: {screen.reason}.")
+        else:
+            told = {m: w for m, w in refused.items() if w and base_metric(m) in question.task.primary}
+            self.refused += [f"No verdict on {where}, {metric}: {words}." for metric, words in told.items()]
+        controls = contract.perturbations(mdata)["is_control"].any()
+        picture = picture_of(
+            question,
+            answers,
+            values,
+            cost,
+            calibration=screen,
+            screen=tl.screen_report(mdata, seed=self.seeds[0]).perturbations if controls else None,
+            seed=self.seeds[0],
+        )
+        self.pictures.setdefault("response", []).append(picture)
 
     def _load(self, question: Question) -> MuData:
         if question.dataset not in self._loaded:

@@ -72,6 +72,14 @@ def verdict(
     if p < alpha:
         ends = f"[{-high:.{decimals}f}, {-low:.{decimals}f}]"
         return Verdict("loses", f"{method} loses to {baseline} by {size} {ends}{of}{cost}: use {baseline}{limits}")
+    if comparison.p < alpha:  # an interval without zero beside "no evidence" would puzzle
+        side = "ahead of" if gain > 0 else "behind"
+        ends = ends if gain > 0 else f"[{-high:.{decimals}f}, {-low:.{decimals}f}]"
+        return Verdict(
+            "no evidence",
+            f"{method} is {side} {baseline} by {size} {ends}{of}{cost}, but that is no evidence once the other "
+            f"comparisons of the run are allowed for (p = {comparison.p:.2g}, Holm {p:.2g}){limits}",
+        )
     return Verdict(
         "no evidence",
         f"no evidence that {method} helps over {baseline}{of} (difference {gain:.{decimals}f}, interval {ends})"

@@ -14,7 +14,7 @@ import pandas as pd
 from omicsfm import __version__
 from omicsfm._errors import InputError
 from omicsfm.io import atomic
-from omicsfm.report import _figures, _tables, _words
+from omicsfm.report import _figures, _response, _tables, _words
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -50,10 +50,11 @@ def _sections(results: Results) -> Iterator[dict[str, Any]]:
         tested = list(dict.fromkeys(verdicts["method"]))
         metrics = list(dict.fromkeys(scores["metric"]))
         main = _words.main_metric(verdicts, scores)
+        response = _response.section(_response.find(pictures.get("response"), task, dataset))
         yield {
             "id": f"task-{number}",
             "title": _words.title(task, dataset if several else None),
-            "question": _words.QUESTIONS.get(task, ""),
+            "question": _words.question(task),
             "summary": _words.summary(verdicts),
             "verdicts": _words.verdict_lines(verdicts),
             "metrics": [_words.metric_line(name) for name in dict.fromkeys(m.partition(":")[0] for m in metrics)],
@@ -63,6 +64,7 @@ def _sections(results: Results) -> Iterator[dict[str, Any]]:
             "cost": _figures.quality_cost(scores, main, tested=tested),
             "embedding": _figures.embeddings(pictures.pop("umap", None)) if task in _words.STATES else [],
             "imputation": _figures.imputation(pictures.pop("imputation", None)) if task == "imputation" else None,
+            "response": response,
             "short": _words.shortfall(verdicts),
         }
 

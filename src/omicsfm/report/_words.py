@@ -15,11 +15,22 @@ QUESTIONS = {
     "imputation": "How well is a modality predicted that was never measured in these cells, and do its intervals hold?",
     "cell_state": "Does a joint state of all modalities keep types apart and mix batches better than a simple one?",
     "annotation": "Are the cells of a held-out donor given the right label, with a confidence that means what it says?",
+    "unseen_target": "What does a perturbation do whose target was never perturbed in training?",
+    "unseen_combination": "What do two perturbations do together, where the pair was never tried?",
+    "unseen_context": "What does a perturbation do in cells of a kind in which it was never tried?",
+    "unseen_donor": "What does a perturbation do in the cells of a donor in whom it was never tried?",
+    "known_target_new_context": "What does a perturbation do here, where only others were tried here?",
+    "unseen_dose": "What does a perturbation do at a dose that was never given?",
 }
 # Tasks whose section shows the joint embedding.
 STATES = ("integration", "cell_state")
 # favours -> CSS class and word.
 TAGS = {"method": ("good", "better"), "baseline": ("bad", "worse"), "neither": ("none", "no evidence")}
+
+
+def question(task: str) -> str:
+    """Give what a task asks; a harder variety of one asks the same."""
+    return next((words for name, words in QUESTIONS.items() if task.startswith(name)), "")
 
 
 def title(task: str, dataset: str | None) -> str:

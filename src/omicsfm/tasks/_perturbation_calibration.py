@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from omicsfm import metrics
+from omicsfm.metrics._response_calibration import MIN_BDS, MIN_DRF
 from omicsfm.tasks._perturbation_score import Observed, gene_weights, interpolated, point_scores, weighted_scores
 from omicsfm.tasks._task import Split
 
@@ -38,6 +39,23 @@ class ScreenCalibration:
     measurable: tuple[str, ...]
     verdict_allowed: bool
     reason: str
+
+    def refusal(self, metric: str) -> str:
+        """Say why no verdict may rest on a metric; empty where one may, or where it was not calibrated."""
+        if not self.verdict_allowed:
+            return self.reason
+        if metric not in self.table.index or self.table.loc[metric, "informative"]:
+            return ""
+        found = self.table.loc[metric]
+        return (
+            f"a duplicate of the experiment goes {_share(found['drf'])} of the way from the mean response to a perfect "
+            f"score ({MIN_DRF:.0%} needed) and beats the mean response on {_share(found['bds'])} of {found['n']} "
+            f"perturbations ({MIN_BDS:.0%} needed)"
+        )
+
+
+def _share(value: float) -> str:
+    return "an unknown part" if np.isnan(value) else f"{value:.0%}"
 
 
 def calibrate_screen(splits: Iterable[Split], primary: tuple[str, ...]) -> ScreenCalibration:
