@@ -4,7 +4,7 @@
 # make bench    run the scripts in benchmarks/, each prints a table
 # make study    run the peer study: hours, goes on where it was; `make notebooks` shows it
 # make notebooks  run the notebooks anew and keep their output
-# make peers    install the peers that are not needed otherwise (MIDAS, GLUE, SnapATAC2) and test their adapters
+# make peers    install the peers that are not needed otherwise (MIDAS, GLUE, SnapATAC2, GEARS, biolord, scGen), test them
 # make clean    remove the environments, the caches and omicsfm-demo/
 #
 # PYTHON=... chooses the interpreter; each Python version has its own environment, so both stacks live side by side.
@@ -70,13 +70,16 @@ notebooks: $(STAMP)
 	$(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) 'ipykernel>=6' 'nbclient>=0.10'
 	OMP_NUM_THREADS=1 $(BIN)/python notebooks/_execute.py notebooks/*.ipynb
 
-# scmidas declares torch<2.11 and works without; scglue works without pynvml, which warns at every import of torch.
+# scmidas declares torch<2.11 and works without; scglue works without pynvml, which warns at every import of torch; pertpy
+# on Python 3.11 (1.0.3) does not import beside statsmodels 0.15.
 MIDAS = --no-deps scmidas==0.3.0 toml==0.10.2
 midas: $(STAMP)
 	$(BIN)/python -m pip install -qq $(MIDAS)
 
 peers: midas
-	$(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) 'scglue>=0.4.1' 'snapatac2>=2.9'
+	$(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) 'scglue>=0.4.1' 'snapatac2>=2.9' 'biolord>=0.0.3' \
+	  'cell-gears>=0.1.2' 'torch-geometric>=2.6'
+	$(BIN)/python -m pip install -qq 'pertpy>=1.0.3' 'scvi-tools[jax]>=1.4.2' 'statsmodels<0.15'
 	$(BIN)/python -m pip uninstall -qq -y pynvml
 	$(BIN)/python -m pytest tests/models/external
 

@@ -16,7 +16,7 @@ from omicsfm.tasks.perturbation import PerturbationResponse
 SIMPLE = ("ControlResponse", "MeanResponse", "WrongTarget")
 PRIORS = ("KNNPrior", "RidgePrior", "BilinearLM", "RandomForestGO", "ResponseModel, permuted priors")
 PARTS = ("AdditiveResponse", "ShrunkenAdditive", "MaxAbs", "AdditiveRegression")
-CONTEXTS = ("MatchedContext", "TwoWayEB")
+CONTEXTS = ("MatchedContext", "NearestContext", "TwoWayEB")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Ask:
     load : gives the data.
     task : makes the task for a seed.
     methods : beside ResponseModel.
-    against : what verdicts compare with.
+    peers : other people's, run when asked for.
     goals : what is to be reached.
     seeds : how many splits at random.
     """
@@ -50,6 +50,7 @@ class Ask:
     methods: tuple[str, ...]
     goals: tuple[Goal, ...] = ()
     seeds: int = 3
+    peers: tuple[str, ...] = ()
 
 
 def replogle(line: str | None = None) -> Any:
@@ -109,6 +110,7 @@ ASKS = {
             partial(ofm.datasets.load, "norman19"),
             _task("unseen_combination", n_seen=2),
             ("MeanResponse", *PARTS, "WrongTarget"),
+            peers=("GEARS", "Biolord"),
         ),
         Ask(
             "norman_doubles_shared",
@@ -123,23 +125,24 @@ ASKS = {
             "Kang: unseen cell type",
             partial(ofm.datasets.load, "kang18_ifnb_harmony"),
             _task("unseen_context"),
-            ("ControlResponse", "MatchedContext", "TwoWayEB"),
+            ("ControlResponse", *CONTEXTS),
             seeds=5,
+            peers=("ScGen", "Biolord"),
         ),
         Ask(
             "kang100_type",
             "Kang, 100 genes: unseen cell type",
             partial(ofm.datasets.load, "kang18_ifnb_distinct100"),
             _task("unseen_context"),
-            ("ControlResponse", "MatchedContext", "TwoWayEB"),
+            ("ControlResponse", *CONTEXTS),
             seeds=5,
         ),
         Ask(
             "kang100_donor",
-            "Kang, 100 genes: unseen donor",
+            "Kang, 100 genes: unseen donor, cell type by cell type",
             partial(ofm.datasets.load, "kang18_ifnb_distinct100"),
             _task("unseen_donor"),
-            ("ControlResponse", "MatchedContext", "TwoWayEB"),
+            ("ControlResponse", *CONTEXTS),
             seeds=5,
         ),
         Ask(
@@ -148,6 +151,7 @@ ASKS = {
             partial(ofm.datasets.load, "papalexi21_thp1_eccite_sceptredata"),
             _task("unseen_target", priors=(*ANNOTATIONS, "expression")),
             (*SIMPLE, "KNNPrior", "RidgePrior", "BilinearLM"),
+            peers=("GEARS", "Biolord"),
         ),
         Ask(
             "mcfaline_context",

@@ -4,8 +4,10 @@
 
 Goes on where it was: the scores of each question are kept in a cache. Writes results/perturbation.parquet (all scores),
 perturbation.csv (means, intervals, cost), perturbation_verdicts.csv and perturbation_screens.csv (may a verdict be
-given at all), and prints the figures to reach. One thread, about half an hour. A screen that cannot measure its
-perturbations gets no verdict, and says why.
+given at all), and prints the figures to reach. One thread, about two hours. A perturbation that several random splits
+hold out counts once, with its mean. A screen that cannot measure its perturbations gets no verdict, and says why. Peers
+(--peers) are run by their adapters in `omicsfm.models.external` and add hours; what is not installed is left out, and
+told.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from _perturbation_questions import ASKS, Ask, make
 
 import omicsfm as ofm
 from omicsfm import io
+from omicsfm._optional import MissingDependency
 from omicsfm.bench import Cost, Question, Results
 from omicsfm.bench._compare import Values, base_metric, compare, verdicts
 from omicsfm.bench._results import COLUMNS
@@ -31,6 +34,7 @@ from omicsfm.metrics import METRICS
 
 HERE = Path(__file__).resolve().parent
 MODEL = "ResponseModel"
+PEER_SEEDS = 3
 
 
 def arguments() -> argparse.Namespace:
@@ -41,6 +45,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, help="at most so many random splits of each question")
     parser.add_argument("--list", action="store_true", help="name the questions, and do nothing")
+    parser.add_argument("--peers", action="store_true", help="also GEARS, biolord and scGen, where they are installed")
     parser.add_argument("--again", action="store_true", help="also what is done already")
     parser.add_argument("--collect", action="store_true", help="only write the results anew from the cache")
     parser.add_argument("--cache", type=Path, default=HERE / ".cache" / "perturbation")
@@ -48,8 +53,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(ask: Ask, seed: int) -> dict[str, Any]:
-    """Ask all methods on the splits of one seed; gives scores per perturbation, costs, and what the audit found."""
+def run(ask: Ask, methods: tuple[str, ...], seed: int) -> dict[str, Any]:
+    """Ask methods on the splits of one seed; gives scores per perturbation, costs, and what the audit found."""
     task, data = ask.task(seed), ask.load()
     found: dict[str, Any] = {"scores": [], "audit": [], "screen": None}
     for split in task.splits(data):
@@ -57,7 +62,7 @@ def run(ask: Ask, seed: int) -> dict[str, Any]:
         if leaks:
             raise SystemExit(f"{ask.key}, {split.unit}: {leaks[0]}")
         found["audit"] += [f.check for f in task.audit(split)]
-        for name in (MODEL, *ask.methods):
+        for name in methods:
             model = make(name, seed)
             with Cost() as cost:
                 answer = task.predict(model.fit(split.train), split)
@@ -65,9 +70,16 @@ def run(ask: Ask, seed: int) -> dict[str, Any]:
                 k: np.atleast_1d(np.asarray(v, dtype=float)).tolist() for k, v in task.score(answer, split).items()
             }
             found["scores"].append(
-                {"method": name, "unit": split.unit, "scores": scores, "cost": cost.record.to_dict()}
+                {
+                    "method": name,
+                    "unit": split.unit,
+                    "rows": split.query.astype(str).agg(", ".join, axis=1).tolist(),
+                    "n_seen": np.asarray(split.truth["n_seen"]).tolist(),
+                    "scores": scores,
+                    "cost": cost.record.to_dict(),
+                }
             )
-    if seed == 0:
+    if seed == 0 and MODEL in methods:
         screen = task.calibration(data)
         table_ = screen.table.reset_index(names="metric").to_dict("records") if len(screen.table) else []
         found["screen"] = {
@@ -75,6 +87,7 @@ def run(ask: Ask, seed: int) -> dict[str, Any]:
             "reason": screen.reason,
             "measurable": list(screen.measurable),
             "metrics": table_,
+            "refused": {name: words for name in screen.table.index if (words := screen.refusal(name))},
         }
     found["audit"] = sorted(set(found["audit"]))
     return found
@@ -84,16 +97,22 @@ def work(args: argparse.Namespace) -> None:
     """Run what is not done."""
     for key in args.asks:
         ask = ASKS[key]
-        for seed in range(min(ask.seeds, args.seeds or ask.seeds)):
-            path = args.cache / f"{key}-{seed}.json"
-            if path.is_file() and not args.again:
-                continue
-            with Cost() as cost, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found = run(ask, seed)
-            with io.atomic(path) as temporary:
-                temporary.write_text(json.dumps(found))
-            print(f"{key}, seed {seed}: {cost.record.cpu_s:.0f} CPU-s", flush=True)
+        sets = {"": (MODEL, *ask.methods)} | ({name: (name,) for name in ask.peers} if args.peers else {})
+        for name, methods in sets.items():
+            for seed in range(min(ask.seeds if not name else PEER_SEEDS, args.seeds or ask.seeds)):
+                path = args.cache / (f"{key}-{seed}.json" if not name else f"{key}-{name}-{seed}.json")
+                if path.is_file() and not args.again:
+                    continue
+                try:
+                    with Cost() as cost, warnings.catch_warnings():
+                        warnings.simplefilter("ignore")
+                        found = run(ask, methods, seed)
+                except MissingDependency as err:
+                    print(f"{key}: {name} is left out: {err}", flush=True)
+                    break
+                with io.atomic(path) as temporary:
+                    temporary.write_text(json.dumps(found))
+                print(f"{key}{name and ', '}{name}, seed {seed}: {cost.record.cpu_s:.0f} CPU-s", flush=True)
 
 
 def collect(args: argparse.Namespace) -> None:
@@ -104,21 +123,23 @@ def collect(args: argparse.Namespace) -> None:
     said: list[pd.DataFrame] = []
     goals: list[list[object]] = []
     for key, ask in ASKS.items():
-        runs = {
-            int(p.stem.rsplit("-", 1)[1]): json.loads(p.read_text()) for p in sorted(args.cache.glob(f"{key}-*.json"))
-        }
+        runs = [
+            (int(p.stem.rsplit("-", 1)[1]), json.loads(p.read_text())) for p in sorted(args.cache.glob(f"{key}-*.json"))
+        ]
         if not runs:
             continue
         values, cost = gather(ask, runs, rows)
         means = summarise(key, values, cost, summary)
-        screen = next((r["screen"] for r in runs.values() if r["screen"]), None)
+        screen = next((r["screen"] for _, r in runs if r["screen"]), None)
         allowed = screen is None or screen["allowed"]
         if screen:
             measurable = ", ".join(screen["measurable"])
             screens.append({"ask": key, "verdict": allowed, "reason": screen["reason"], "measurable": measurable})
         if allowed:
-            question = Question(key, ask.task(0), MODEL, tuple(m for m in ask.methods if "permuted" not in m))
-            said.append(verdicts(compare(question, values, cost, seed=0)).assign(ask=key))
+            methods = (*ask.methods, *ask.peers)
+            question = Question(key, ask.task(0), MODEL, tuple(m for m in methods if "permuted" not in m))
+            judged = {k: v for k, v in values.items() if not (screen and k[0] in screen["refused"])}
+            said.append(verdicts(compare(question, judged, cost, seed=0)).assign(ask=key))
         for goal in ask.goals:
             value = means[goal.metric]
             reached = (goal.least is None or value >= goal.least) and (goal.most is None or value <= goal.most)
@@ -141,17 +162,24 @@ def collect(args: argparse.Namespace) -> None:
     table("Figures to reach", ["", "measured", ""], goals)
 
 
-def gather(ask: Ask, runs: dict[int, dict], rows: list[dict[str, Any]]) -> tuple[Values, dict[str, float]]:
-    """Give scores as `bench` compares them (a unit is a fold of a seed) and mean CPU seconds of each method."""
-    values: Values = {}
+def gather(ask: Ask, runs: list[tuple[int, dict]], rows: list[dict[str, Any]]) -> tuple[Values, dict[str, float]]:
+    """Give scores as `bench` compares them, each perturbation with its mean over splits, and CPU seconds of methods."""
+    seen: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = {}
     spent: dict[str, list[float]] = {}
-    for seed, found in runs.items():
+    unit = ask.task(0).split_unit
+    for seed, found in runs:
         for one in found["scores"]:
             spent.setdefault(one["method"], []).append(one["cost"]["cpu_s"])
+            names, n_seen = np.array(one["rows"]), np.array(one["n_seen"])
             for metric, score in one["scores"].items():
                 members = np.array(score, dtype=float)
-                unit = f"{one['unit']}, seed {seed}"
-                values.setdefault((metric, one["method"]), {}).setdefault(unit, []).append(members)
+                asked = names[n_seen == int(metric[-6])] if metric.endswith(" seen") else names
+                if METRICS[base_metric(metric)].per == "set" or len(asked) != len(members):
+                    asked = np.array([f"{one['unit']}, seed {seed}"])  # one number for the whole split
+                by_unit = seen.setdefault((metric, one["method"]), {})
+                place = by_unit.setdefault("all" if unit == "fold" else one["unit"], {})
+                for name, value in zip(asked, members, strict=True):
+                    place.setdefault(str(name), []).append(value)
                 rows.append(
                     {
                         "ask": ask.key,
@@ -159,7 +187,7 @@ def gather(ask: Ask, runs: dict[int, dict], rows: list[dict[str, Any]]) -> tuple
                         "dataset": ask.key.split("_")[0],
                         "method": one["method"],
                         "seed": seed,
-                        "split": ask.task(0).split_unit,
+                        "split": unit,
                         "unit": one["unit"],
                         "metric": metric,
                         "value": METRICS[base_metric(metric)].score(members),
@@ -167,11 +195,15 @@ def gather(ask: Ask, runs: dict[int, dict], rows: list[dict[str, Any]]) -> tuple
                         **one["cost"],
                     }
                 )
+    values: Values = {
+        key: {u: [np.array([np.mean(by_row[name]) for name in sorted(by_row)])] for u, by_row in by_unit.items()}
+        for key, by_unit in seen.items()
+    }
     return values, {name: float(np.mean(c)) for name, c in spent.items()}
 
 
 def summarise(key: str, values: Values, cost: dict[str, float], summary: list[dict[str, Any]]) -> dict[str, float]:
-    """Add mean and interval (bootstrap over perturbations within splits) of each score; gives our model's means."""
+    """Add mean and interval (bootstrap over perturbations within units) of each score; gives our model's means."""
     own = {}
     for (metric, method), by_unit in values.items():
         kept = [v[0][~np.isnan(v[0])] for v in by_unit.values()]
@@ -190,7 +222,7 @@ def summarise(key: str, values: Values, cost: dict[str, float], summary: list[di
                 "value": value,
                 "low": low,
                 "high": high,
-                "n_splits": len(kept),
+                "n": sum(map(len, kept)),
                 "cpu_s": cost[method],
             }
         )
@@ -204,7 +236,7 @@ def main() -> None:
     args = arguments()
     if args.list:
         for ask in ASKS.values():
-            print(f"{ask.key:24}{ask.title}: {', '.join((MODEL, *ask.methods))}")
+            print(f"{ask.key:24}{ask.title}: {', '.join((MODEL, *ask.methods, *ask.peers))}")
         return
     if not args.collect:
         work(args)

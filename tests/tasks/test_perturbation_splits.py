@@ -64,17 +64,26 @@ def test_nothing_of_the_answer_is_left_in_training(name, mdata):
             elif name == "unseen_context":
                 assert not (left["perturbed"] & (left["line"] == row.context)).any()
             elif name == "unseen_donor":
-                assert not (left["perturbed"] & (left["rep"] == row.context)).any()
+                assert not (left["perturbed"] & (left["rep"] == row.context.split(" | ")[1])).any()
             else:
                 here = left[left["line"] == row.context]
                 assert not here["parts"].map(lambda p, part=part: bool(p & part)).any()
                 assert left["done"].eq(row.perturbation).any()  # known, elsewhere
             n += 1
         # The context still has controls to learn its state from.
-        where = "rep" if name == "unseen_donor" else "line"
+        left["own"] = left["line"] + " | " + left["rep"]
+        where = "own" if name == "unseen_donor" else "line"
         assert set(split.query["context"]) <= set(left.loc[~left["perturbed"], where])
         assert all(f.ok for f in task_of(name).audit(split)), task_of(name).audit(split)
     assert n
+
+
+def test_a_donor_is_asked_about_context_by_context(mdata):
+    splits = {split.unit: split for split in task_of("unseen_donor").splits(mdata)}
+    assert set(splits) == set(mdata.obs["rep"].astype(str))
+    for donor, split in splits.items():
+        assert set(split.query["context"]) == {f"{line} | {donor}" for line in set(mdata.obs["line"].astype(str))}
+        assert contract.keys(split.train).replicate == "rep"
 
 
 @pytest.mark.parametrize(("kept", "asked"), [(0, COMBINATIONS), (1, COMBINATIONS[:5]), (2, COMBINATIONS[:4])])

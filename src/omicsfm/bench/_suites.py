@@ -34,6 +34,9 @@ _IMPUTERS = ("MeanImputer", "KNNImputer", "RidgeImputer", "MeanKNNRidge")
 _LABELLERS = ("MajorityClass", "LogisticLabels", "KNNLabels")
 
 
+_CONTEXTS = ("MatchedContext", "NearestContext", "TwoWayEB")
+
+
 def _response(dataset: str, task: PerturbationResponse, *baselines: str) -> Question:
     return Question(
         dataset, task, "ResponseModel", baselines, batch_key=None, label_key=None, controls=("ControlResponse",)
@@ -47,7 +50,7 @@ SUITES: dict[str, tuple[Question, ...]] = {
             PerturbationResponse("unseen_combination", n_seen=2),
             *("AdditiveResponse", "MaxAbs", "AdditiveRegression", "MeanResponse"),
         ),
-        _response("kang18_ifnb_harmony", PerturbationResponse("unseen_context"), "MatchedContext", "TwoWayEB"),
+        _response("kang18_ifnb_harmony", PerturbationResponse("unseen_context"), *_CONTEXTS),
         _response("mcfaline23", PerturbationResponse("unseen_context"), "MatchedContext", "MeanResponse"),
     ),
     "quick": (

@@ -16,6 +16,7 @@ KNOWN, DOSE, DONOR = "known_target_new_context", "unseen_dose", "unseen_donor"
 KINDS = (TARGET, COMBINATION, CONTEXT, KNOWN, DOSE, DONOR)
 
 Plain = Callable[[str], str]  # one name for all the names of a target
+_IN = " | "  # joins a context and the donor in whose cells it is
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def reveals(kind: str, design: pd.DataFrame, asked: pd.DataFrame, plain: Plain) 
     """Tell which rows of a design give away the answer about the asked rows, (n,) bool.
 
     A target alone or within a combination gives it away (everywhere for an unseen target, in its context for one known
-    elsewhere); so do the same combination, any perturbed cell of an unseen context, and the same dose of a target.
+    elsewhere); so do the same combination, any perturbed cell of an unseen context or donor, and the same dose of a
+    target.
     """
     parts, theirs = parts_of(design, plain), parts_of(asked, plain)
     where, there = ([plain(str(c)) for c in d["context"]] for d in (design, asked))
@@ -68,7 +70,9 @@ def reveals(kind: str, design: pd.DataFrame, asked: pd.DataFrame, plain: Plain) 
         return np.array([bool(part & targets) for part in parts])
     if kind == COMBINATION:
         return np.array([part in set(theirs) for part in parts])
-    if kind in (CONTEXT, DONOR):
+    if kind == DONOR:
+        return perturbed & donors_of(design).isin(donors_of(asked)).to_numpy()
+    if kind == CONTEXT:
         return perturbed & np.isin(where, there)
     if kind == KNOWN:
         here = {(c, t) for c, part in zip(there, theirs, strict=True) for t in part}
@@ -144,14 +148,30 @@ def combination_folds(
             yield Fold(f"fold {k + 1}", asked, hidden)
 
 
-def context_folds(design: pd.DataFrame, able: np.ndarray) -> Iterator[Fold]:
-    """Hold out one context after the other; asked is what was done elsewhere too."""
-    contexts, names = design["context"].to_numpy(dtype=str), design["perturbation"].to_numpy(dtype=str)
-    for context in sorted(set(contexts)):
-        here = contexts == context
+def context_of_donor(context: str, donor: str) -> str:
+    """Name the cells of a context in one donor."""
+    return context + _IN + donor.replace(_IN, "|")
+
+
+def donors_of(design: pd.DataFrame) -> pd.Series:
+    """Give the donor of every row of a design whose contexts were named by :func:`context_of_donor`."""
+    return design["context"].astype(str).str.rpartition(_IN)[2]
+
+
+def context_folds(design: pd.DataFrame, able: np.ndarray, groups: pd.Series) -> Iterator[Fold]:
+    """Hold out one group of contexts (each alone, or those of a donor) after the other; asked is what others had too.
+
+    Parameters
+    ----------
+    groups
+        (n) text: the group of every row.
+    """
+    group, names = groups.to_numpy(dtype=str), design["perturbation"].to_numpy(dtype=str)
+    for held in sorted(set(group)):
+        here = group == held
         asked = here & able & np.isin(names, names[~here])
         if asked.any():
-            yield Fold(str(context), asked, here)
+            yield Fold(str(held), asked, here)
 
 
 def known_folds(design: pd.DataFrame, able: np.ndarray, plain: Plain, *, fraction: float, seed: int) -> Iterator[Fold]:

@@ -16,6 +16,8 @@ from omicsfm.tasks._perturbation_audit import chosen_genes
 from omicsfm.tasks._perturbation_screen import RNA, Screen
 from omicsfm.tasks._task import Split
 
+_OWN = "context of a replicate"
+
 
 def make_split(screen: Screen, fold: folds.Fold, plain: folds.Plain, n_genes: int | None) -> Split:
     """Give the split of a fold. Genes, mean response and targets to leave out come from training and the design alone.
@@ -80,10 +82,20 @@ def groups_of_targets(
     return folds.prior_groups(priors, sorted(singles), plain, groups)
 
 
-def with_contexts_of_replicates(mdata: MuData, replicate: str) -> MuData:
-    """Copy in which a replicate is what a perturbation acts in."""
+def with_contexts_of_replicates(mdata: MuData) -> MuData:
+    """Copy in which a perturbation acts in the cells of a context and replicate, such as a cell type of a donor."""
     out = contract.subset(mdata, np.ones(mdata.n_obs, dtype=bool))
-    contract.setup(out, context_key=replicate)
+    who = contract.perturbations(out)
+    known = who[["context", "replicate"]].notna().all(axis=1)
+    out.obs[_OWN] = pd.Series(
+        [
+            folds.context_of_donor(str(context), str(name)) if ok else None
+            for context, name, ok in zip(who["context"], who["replicate"], known, strict=True)
+        ],
+        index=out.obs_names,
+        dtype=object,
+    )
+    contract.setup(out, context_key=_OWN)
     return out
 
 

@@ -45,7 +45,7 @@ class PerturbationResponse:
         "unseen_target": single targets in folds; combinations that contain one leave training with it.
         "unseen_combination": combinations in folds.
         "unseen_context": the perturbed cells of one context leave, its controls stay.
-        "unseen_donor": the same with replicates as contexts.
+        "unseen_donor": the same for all perturbed cells of a replicate; its contexts are asked one by one.
         "known_target_new_context": a fraction of the targets is measured in a context, the rest is known from others.
         "unseen_dose": one inner dose of every perturbation.
     n_folds
@@ -207,13 +207,12 @@ class PerturbationResponse:
 
     def _cells_with_priors(self, mdata: MuData) -> MuData:
         if self.kind == folds.DONOR:
-            replicate = contract.keys(mdata).replicate
-            if replicate is None:
+            if contract.keys(mdata).replicate is None:
                 raise InputError(
                     "PerturbationResponse: 'unseen_donor' needs replicates, found no replicate key. "
                     'Fix: ofm.setup(mdata, replicate_key="donor").'
                 )
-            mdata = with_contexts_of_replicates(mdata, replicate)
+            mdata = with_contexts_of_replicates(mdata)
         if self.priors:
             mdata = contract.subset(mdata, np.ones(mdata.n_obs, dtype=bool))
             pp.add_priors(mdata, self.priors, seed=self.seed)
@@ -226,12 +225,13 @@ class PerturbationResponse:
             able &= design["perturbation"].isin([contract.canonical(name) for name in self.measurable]).to_numpy()
         if self.kind == folds.TARGET:
             priors = data.priors if isinstance(data, ResponseData) else pp.priors_of(data)
-            groups = groups_of_targets(self.groups, priors, design, plain)
-            return folds.target_folds(design, able, plain, n_folds=self.n_folds, seed=seed, groups=groups)
+            together = groups_of_targets(self.groups, priors, design, plain)
+            return folds.target_folds(design, able, plain, n_folds=self.n_folds, seed=seed, groups=together)
         if self.kind == folds.COMBINATION:
             return folds.combination_folds(design, able, plain, n_folds=self.n_folds, seed=seed, seen=self.n_seen)
         if self.kind == folds.KNOWN:
             return folds.known_folds(design, able, plain, fraction=self.fraction, seed=seed)
         if self.kind == folds.DOSE:
             return folds.dose_folds(design, able, plain)
-        return folds.context_folds(design, able)
+        groups = folds.donors_of(design) if self.kind == folds.DONOR else design["context"]
+        return folds.context_folds(design, able, groups)

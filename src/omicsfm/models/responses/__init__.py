@@ -10,6 +10,7 @@ from omicsfm.models.responses.derangement import WrongTarget
 from omicsfm.models.responses.knn_prior import KNNPrior
 from omicsfm.models.responses.matched_context import MatchedContext
 from omicsfm.models.responses.mean import MeanResponse
+from omicsfm.models.responses.nearest_context import NearestContext
 from omicsfm.models.responses.random_forest import RandomForestGO
 from omicsfm.models.responses.ridge_prior import RidgePrior
 from omicsfm.models.responses.two_way import TwoWayEB
@@ -23,6 +24,7 @@ __all__ = [
     "MatchedContext",
     "MaxAbs",
     "MeanResponse",
+    "NearestContext",
     "RandomForestGO",
     "RidgePrior",
     "ShrunkenAdditive",
