@@ -95,6 +95,7 @@ class Responder(BaseEstimator):
         priors: Mapping[str, pd.DataFrame] | None = None,
         se: pd.DataFrame | None = None,
         controls: pd.DataFrame | None = None,
+        controls_se: pd.DataFrame | None = None,
     ) -> Any:
         """Learn from effects where there are no cells (z-scores, ranks, log fold changes).
 
@@ -110,6 +111,8 @@ class Responder(BaseEstimator):
             (n, n_genes) standard errors of the effects.
         controls
             (contexts, n_genes): what the contexts are like without perturbation; rows named as in the design.
+        controls_se
+            Standard errors of `controls`, of the same rows and columns.
 
         Raises
         ------
@@ -126,6 +129,12 @@ class Responder(BaseEstimator):
                     "Fix: give the same columns."
                 )
             controls = controls[list(effects.columns)]
+        if controls_se is not None:
+            controls_se = as_effects(controls_se, "controls_se")
+            controls_se.index = controls_se.index.astype(str)
+            if controls is None or not controls_se.index.isin(controls.index).all():
+                raise InputError("fit_effects: `controls_se` needs the rows of `controls`. Fix: give both alike.")
+            controls_se = controls_se[list(effects.columns)]
         if len(effects) != len(design):
             raise InputError(
                 f"fit_effects: effects and design need the same rows, found {len(effects)} and {len(design)}. "
@@ -148,6 +157,7 @@ class Responder(BaseEstimator):
                 design=design.reset_index(drop=True),
                 se=None if se is None else se.reset_index(drop=True),
                 controls=controls,
+                controls_se=controls_se,
                 priors={name: as_prior(name, table) for name, table in (priors or {}).items()},
             )
         )

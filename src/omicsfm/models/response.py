@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from omicsfm import hub
 from omicsfm.models._responder import Responder
 from omicsfm.models._response import _elsewhere, _simple
 from omicsfm.models._response._blend import Blend, default_blend, fit_blend
 from omicsfm.models._response._components import Components
-from omicsfm.models._response._errors import ErrorModel, fit_errors
+from omicsfm.models._response._errors import ErrorModel, control_variance, fit_errors
 from omicsfm.models._response._kernels import Controls, Prior, Structure, all_kernels
 from omicsfm.models._response._kinds import (
     COMBINATION,
@@ -28,10 +30,11 @@ from omicsfm.models._response._kinds import (
 )
 from omicsfm.models._response._learned import ResponseCorrection, fit_correction
 from omicsfm.models._response._process import Bands, bands_of, choose_weights, condition
-from omicsfm.models._response._rows import Rows, dose_centre
+from omicsfm.models._response._rows import Rows, dose_centre, relative_noise
 from omicsfm.pp import ResponseData
 
-KernelsOf = Callable[[Rows, Rows], dict[str, np.ndarray]]
+Kernels = dict[str, np.ndarray]
+KernelsOf = Callable[[Rows, Rows], Kernels]
 _FEW = 5  # rows: with fewer, the simplest answer is believed until shown otherwise
 _ROWS_AT_ONCE = 256
 _ROWS_FOR_WEIGHTS = 700  # more change the weights little and cost the cube
@@ -67,6 +70,7 @@ class ResponseModel(Responder):
     corrections_ : kind -> a small network on what is left over. Its `gate` is 0 unless it earned more on perturbations
         left out of its training; absent where there are fewer than 60 rows to judge by.
     errors_ : kind -> error model.
+    control_noise_ : context -> (n_genes,) sampling variance of the mean of its controls, which intervals allow for.
 
     References
     ----------
@@ -89,6 +93,8 @@ class ResponseModel(Responder):
         self.dose_centre_ = dose_centre(data.design)
         known = self.rows_ = Rows.of(data.design.loc[order], self.dose_centre_)
         self.controls_ = Controls.of(data.controls)
+        noise = {} if data.controls_se is None else dict(data.controls_se.iterrows())
+        self.control_noise_ = {str(name): np.square(se.to_numpy(dtype=np.float64)) for name, se in noise.items()}
         effects = data.effects.loc[order].to_numpy(dtype=np.float64)
         self.unit_ = float(np.sqrt(np.mean(effects**2))) or 1.0
         effects = effects / self.unit_
@@ -96,7 +102,7 @@ class ResponseModel(Responder):
         found = {name: Prior.of(table, known.targets) for name, table in data.priors.items()}
         self.priors_ = {name: prior for name, prior in found.items() if prior is not None}
         self.structure_ = Structure.of(known)
-        self.sampling_ = _relative_noise(None if data.se is None else data.se.loc[order], len(known))
+        self.sampling_ = relative_noise(None if data.se is None else data.se.loc[order], len(known))
         ways = rehearsals(known)
         self.process_ = self._process(self._kernels, known, ways_of(known, ways))
         self.weights_ = self.process_.weights
@@ -105,7 +111,7 @@ class ResponseModel(Responder):
 
     # -- the two processes
 
-    def _kernels(self, a: Rows, b: Rows) -> dict[str, np.ndarray]:
+    def _kernels(self, a: Rows, b: Rows) -> Kernels:
         return all_kernels(self.priors_, self.controls_, self.structure_, a, b)
 
     def _process(self, kernels: KernelsOf, known: Rows, ways: list[tuple[np.ndarray, ...]]) -> Bands:
@@ -144,7 +150,7 @@ class ResponseModel(Responder):
         self.widths_ = _elsewhere.widths(_elsewhere.effects_elsewhere(known, self.departs_, known), self.seed)
         self.elsewhere_ = self._process(self._elsewhere_kernels, known, [ways[KNOWN].blocks])
 
-    def _elsewhere_kernels(self, a: Rows, b: Rows) -> dict[str, np.ndarray]:
+    def _elsewhere_kernels(self, a: Rows, b: Rows) -> Kernels:
         known = self.rows_
         za, zb = (_elsewhere.effects_elsewhere(known, self.departs_, rows) for rows in (a, b))
         return _elsewhere.kernels(self.priors_, a, b, za, zb, width=self.widths_[0], size=self.widths_[1])
@@ -158,17 +164,29 @@ class ResponseModel(Responder):
     # -- what they are worth
 
     def _answers(
-        self, kind: str, known: Rows, asked: Rows, allowed: np.ndarray, processes: list[np.ndarray]
+        self, kind: str, y: np.ndarray, v: Components, asked: Rows, allowed: np.ndarray, processes: list[np.ndarray]
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Give the simplest answer and all others, in components."""
-        base = _simple.BASE[kind](known, self.y_, asked, allowed)
+        """Give the simplest answer and all others, in components, if the training rows have the scores `y`."""
+        known = self.rows_
+        base = _simple.BASE[kind](known, y, asked, allowed)
         others = list(processes)
         if kind == KNOWN:
-            others.append(_simple.transfer(known, self.y_, asked, allowed))
+            others.append(_simple.transfer(known, y, asked, allowed))
         if kind == COMBINATION:
-            v = self.components_
-            others.append(_simple.max_abs(known, v.genes(self.y_), asked, allowed) @ v.v_kg.T)
+            others.append(_simple.max_abs(known, v.genes(y), asked, allowed) @ v.v_kg.T)
         return base, others
+
+    def _shared_variance(self, kind: str, asked: Rows, allowed: np.ndarray, cross: list[Kernels]) -> np.ndarray:
+        """Give what controls add to the error of new rows beyond that of rows left out, (n, n_genes)."""
+        contexts = np.unique([*self.rows_.contexts, *asked.contexts])
+        here = (self.rows_.contexts[:, None] == contexts).astype(np.float64)
+        processes = [p.weight_on(here, k) for p, k in zip((self.process_, self.elsewhere_), cross, strict=False) if p]
+        base, others = self._answers(kind, here, Components(np.eye(len(contexts))), asked, allowed, processes)
+        weight = replace(self.blends_[kind], slopes=np.ones(len(contexts)))(base, others)
+        nothing = np.zeros(len(self.genes_))
+        noise = np.stack([self.control_noise_.get(str(context), nothing) for context in contexts]) / self.unit_**2
+        own = (asked.contexts[:, None] == contexts).astype(np.float64)
+        return control_variance(weight, noise, own, rehearsed=kind in self.errors_)
 
     def _names(self, kind: str) -> tuple[str, ...]:
         names = ["process"]
@@ -195,7 +213,7 @@ class ResponseModel(Responder):
             if "elsewhere" in self._names(kind) and self.elsewhere_ is not None:
                 answers.append(self.elsewhere_.left_out(self.y_, way)[0][rows])
             part = known.take(rows)
-            base, others = self._answers(kind, known, part, allowed[rows], answers)
+            base, others = self._answers(kind, self.y_, self.components_, part, allowed[rows], answers)
             blend = self.blends_[kind] = fit_blend(
                 self._names(kind),
                 _expected(self._names(kind), n),
@@ -244,12 +262,13 @@ class ResponseModel(Responder):
                     continue
                 part = asked.take(rows)
                 allowed = np.ones((len(rows), len(known)), dtype=bool)
-                process, variance = self.process_.predict(self._kernels(part, known), self._kernels(part, part))
+                cross = [self._kernels(part, known)]
+                process, variance = self.process_.predict(cross[0], self._kernels(part, part))
                 answers = [process]
                 if "elsewhere" in self._names(kind) and self.elsewhere_ is not None:
-                    kernels = self._elsewhere_kernels(part, known), self._elsewhere_kernels(part, part)
-                    answers.append(self.elsewhere_.predict(*kernels)[0])
-                base, others = self._answers(kind, known, part, allowed, answers)
+                    cross.append(self._elsewhere_kernels(part, known))
+                    answers.append(self.elsewhere_.predict(cross[1], self._elsewhere_kernels(part, part))[0])
+                base, others = self._answers(kind, self.y_, self.components_, part, allowed, answers)
                 scores = self.blends_[kind](base, others)
                 if kind in self.corrections_:
                     there = self._known_elsewhere(kind, part)
@@ -258,7 +277,9 @@ class ResponseModel(Responder):
                 mean[rows] = self.components_.genes(scores)
                 errors = self._errors_of(kind)
                 scale = errors.scale(part.contexts, mean[rows], departs, variance)
-                sd[rows], half[rows] = scale * errors.unit, scale * errors.factor
+                shared = self._shared_variance(kind, part, allowed, cross)
+                sd[rows] = np.sqrt(np.square(scale * errors.unit) + shared)
+                half[rows] = np.sqrt(np.square(scale * errors.factor) + norm.ppf(0.5 + self.level / 2) ** 2 * shared)
                 reliability[rows] = errors.reliability(departs, variance)
         return mean * self.unit_, sd * self.unit_, half * self.unit_, reliability
 
@@ -275,12 +296,3 @@ def _expected(names: tuple[str, ...], n_rows: int) -> np.ndarray:
     """
     expected = {"process": 0.5, "max abs": 0.25} if "max abs" in names else {"process": float(n_rows >= _FEW)}
     return np.array([expected.get(name, 0.0) for name in names])
-
-
-def _relative_noise(se: pd.DataFrame | None, n: int) -> np.ndarray:
-    """Give the sampling variance of each row relative to the mean row, (n,); 0 where it is not known."""
-    if se is None:
-        return np.zeros(n)
-    variance = np.nanmean(np.square(se.to_numpy(dtype=np.float64)), axis=1)
-    variance = np.where(np.isfinite(variance), variance, np.nanmean(variance) if np.isfinite(variance).any() else 0.0)
-    return variance / (variance.mean() or 1.0)

@@ -50,6 +50,7 @@ class ResponseData:
     se : DataFrame (n, n_genes) of standard errors, or None where not known.
     controls : DataFrame (contexts, n_genes): mean of the controls, or None where there are no cells. May hold contexts
         in which nothing was perturbed.
+    controls_se : DataFrame of the shape of `controls`: standard errors of these means, or None where not known.
     priors : name -> DataFrame (targets, n_features).
     """
 
@@ -57,6 +58,7 @@ class ResponseData:
     design: pd.DataFrame
     se: pd.DataFrame | None = None
     controls: pd.DataFrame | None = None
+    controls_se: pd.DataFrame | None = None
     priors: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
@@ -138,12 +140,13 @@ def response_data(mdata: MuData, *, modality: str = "rna") -> ResponseData:
         known = np.isfinite(found.var)
         typical = np.where(known, found.var, 0).sum(axis=0) / known.sum(axis=0)
     variance = np.where(np.isnan(variance), typical / found.seen, variance)
-    index = pd.RangeIndex(len(rows))
+    index, control = pd.RangeIndex(len(rows)), list(place.values())
     return ResponseData(
         effects=pd.DataFrame(found.mean[rows] - found.mean[own], index=index, columns=found.genes),
         design=found.design[DESIGN].iloc[rows].set_axis(index).assign(n_cells=found.n[rows]),
         se=pd.DataFrame(np.sqrt(variance[rows] + variance[own]), index=index, columns=found.genes),
-        controls=pd.DataFrame(found.mean[list(place.values())], index=pd.Index(place), columns=found.genes),
+        controls=pd.DataFrame(found.mean[control], index=pd.Index(place), columns=found.genes),
+        controls_se=pd.DataFrame(np.sqrt(variance[control]), index=pd.Index(place), columns=found.genes),
         priors=priors_of(mdata),
     )
 

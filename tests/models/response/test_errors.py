@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from omicsfm.models._response._errors import fit_errors
+from omicsfm.models._response._errors import control_variance, fit_errors
 
 
 class World:
@@ -132,3 +132,19 @@ def test_widths_scale_with_the_effects_and_reliability_does_not():
         found.append((scale * errors.factor / s, errors.reliability(data["departs"], data["process_variance"])))
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-6)
     np.testing.assert_allclose(found[1][1], found[0][1], atol=1e-6)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_noise_of_shared_controls_is_what_rows_left_out_lack(members):
+    """Against brute force: the mean of the others, times the members, of effects that are control noise alone."""
+    rng = np.random.default_rng(0)
+    seen, unseen = rng.normal(size=(2, 200_000))  # controls of many repeats of the experiment
+    left_out = np.square(-seen + members * seen).mean()
+    new = np.square(-unseen + members * seen).mean()
+    added = control_variance(np.array([[members]]), np.ones((1, 1)), np.ones((1, 1)), rehearsed=True)
+    assert added.item() == pytest.approx(new - left_out, rel=0.02)
+    # in a context without training rows, from two others, when only perturbations within a context could be left out
+    other = rng.normal(size=(2, 200_000))
+    far = np.square(-unseen + other.mean(axis=0)).mean()
+    weight, own = np.array([[0.5, 0.5, 0.0]]), np.array([[0.0, 0.0, 1.0]])
+    assert control_variance(weight, np.ones((3, 1)), own, rehearsed=False).item() == pytest.approx(far, rel=0.02)

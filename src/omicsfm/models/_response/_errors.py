@@ -14,6 +14,7 @@ _BINS = 12
 _ANY = ""
 _STEADY = 10.0  # rows' worth of belief that a context errs as all do
 _NOTHING = 0.01  # of the size of a typical effect
+_ALIKE = 0.1  # predictions whose log size differs by less are of one size: the rest mirrors the row left out
 _FLOOR = 0.05  # of the mean variance: no gene is known better than that
 
 
@@ -101,7 +102,7 @@ def fit_errors(
     # Smaller departures than this mirror the row itself, through the mean of all others.
     least = _NOTHING * float(np.square(y).sum(axis=1).mean())
     raw = _features(departs, process_variance, least)
-    centre, spread = raw.mean(axis=0), np.maximum(raw.std(axis=0), 1e-6)
+    centre, spread = raw.mean(axis=0), np.maximum(raw.std(axis=0), _ALIKE)
     features = (raw - centre) / spread
     row = np.log(np.maximum((square / sd**2).mean(axis=1), 1e-6))
     coef = _ridge(features, row)
@@ -133,6 +134,31 @@ def fit_errors(
         reliability_coef=reliability,
         n_rows=n,
     )
+
+
+def control_variance(weight: np.ndarray, noise: np.ndarray, own: np.ndarray, *, rehearsed: bool) -> np.ndarray:
+    """Give what controls add to the error of a prediction beyond what rows left out show, (n, n_genes).
+
+    All training effects of a context hold the noise of the same controls. A prediction with total weights w on the rows
+    of every context holds it w times; a row left out holds that of its own context too, so that all but w - 1 of it
+    cancels there, and no other controls come in. Measured against as many other controls, the variance is larger by
+    ``1 + w^2 - (w - 1)^2 = 2 w`` times that of the own controls. Where the question could not be rehearsed, errors are
+    those of perturbations left out within their context, in which controls cancel: all of their noise comes on top.
+
+    Parameters
+    ----------
+    weight
+        (n, n_contexts) total weight on the training rows of each context.
+    noise
+        (n_contexts, n_genes) sampling variance of the mean of its controls, 0 where it is not known.
+    own
+        (n, n_contexts), 1 for the context of the row.
+    rehearsed
+        Whether rows were left out in the way the question leaves them out.
+    """
+    if rehearsed:
+        return 2 * (np.maximum(weight, 0) * own) @ noise
+    return (own + np.square(weight)) @ noise
 
 
 def _variances(contexts: np.ndarray, square: np.ndarray) -> dict[str, np.ndarray]:

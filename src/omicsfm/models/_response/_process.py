@@ -162,6 +162,19 @@ class Bands:
         """As of one process; the variance is in units of the noise."""
         return self._joined([part.predict(cross, own) for part in self.parts])
 
+    def weight_on(self, here: np.ndarray, cross: dict[str, np.ndarray]) -> np.ndarray:
+        """Give the total weight of each prediction on groups of the rows learnt from, (m, n_groups).
+
+        Parameters
+        ----------
+        here
+            (n, n_groups), 1 where a row is of the group.
+        cross
+            Kernels between the rows and those learnt from, (m, n).
+        """
+        found = [weighted(part.weights, cross) @ (part.inverse @ here) for part in self.parts]
+        return np.average(np.stack(found), axis=0, weights=self.shares)
+
     def left_out(self, y: np.ndarray, way: Rehearsal) -> tuple[np.ndarray, np.ndarray]:
         """As of one process."""
         ends = np.cumsum([part.alpha.shape[1] for part in self.parts])[:-1]

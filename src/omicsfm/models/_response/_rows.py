@@ -85,3 +85,12 @@ def groups_of(labels: list) -> list[np.ndarray]:
     for i, label in enumerate(labels):
         found.setdefault(label, []).append(i)
     return [np.array(rows) for rows in found.values()]
+
+
+def relative_noise(se: pd.DataFrame | None, n: int) -> np.ndarray:
+    """Give the sampling variance of each row relative to the mean row, (n,); 0 where it is not known."""
+    if se is None:
+        return np.zeros(n)
+    variance = np.nanmean(np.square(se.to_numpy(dtype=np.float64)), axis=1)
+    variance = np.where(np.isfinite(variance), variance, np.nanmean(variance) if np.isfinite(variance).any() else 0.0)
+    return variance / (variance.mean() or 1.0)
