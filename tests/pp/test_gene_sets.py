@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import scipy.sparse as sp
 from omicsfm import InputError
 from omicsfm.pp import _prior_tables
 from omicsfm.pp._gene_names import gene_symbols
-from omicsfm.pp._gene_sets import gene_set_prior, go_prior, regulon_prior, text_prior
+from omicsfm.pp._gene_sets import gene_set_prior, go_prior, regulon_prior, summary_prior, text_prior
 from omicsfm.pp._prior_tables import effect_prior, permuted_prior, reduce_prior
 
 
@@ -191,6 +193,23 @@ def test_a_permuted_prior_has_the_same_rows_and_none_in_its_place(n: int) -> Non
 def test_one_row_cannot_be_permuted() -> None:
     with pytest.raises(InputError, match="permuted_prior: needs 2 targets or more, found 1"):
         permuted_prior(pd.DataFrame([[1.0]]), 0)
+
+
+def test_genes_are_described_alike_whose_texts_share_rare_words(tmp_path) -> None:
+    texts = {f"N{i}": f"Gene Symbol N{i} This gene encodes a protein number{i} of the cell." for i in range(8)}
+    texts["A"] = "Gene Symbol A The ribosome needs this subunit in the cell."
+    texts["B"] = "Gene Symbol B A subunit of the ribosome."
+    texts["C"] = texts["E"] = "Gene Symbol C The spliceosome and A; splicing."
+    texts["D"] = "Gene Symbol D"
+    path = tmp_path / "texts.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(texts).encode()))
+    prior = summary_prior(["B", "A", "D", "C", "X", "N0"], path)
+    assert list(prior.index) == ["B", "A", "C"]  # nothing is said of D and X, and nothing of its own of N0
+    cosine = gram(prior)
+    place = {name: i for i, name in enumerate(prior.index)}
+    np.testing.assert_allclose(np.diag(cosine), 1, atol=1e-6)
+    assert cosine[place["A"], place["B"]] > 0.5 and cosine[place["A"], place["C"]] == 0  # but for the name of A
+    assert not {"symbol", "a", "gene symbol"} & set(prior.columns)
 
 
 def test_effects_elsewhere_are_centred_averaged_and_never_those_of_the_context_to_predict() -> None:

@@ -1,4 +1,4 @@
-"""What is known of genes, as a table of targets x features: gene sets, Gene Ontology, regulons, text embeddings.
+"""What is known of genes, as a table of targets x features: gene sets, Gene Ontology, regulons, texts.
 
 Weights come from the whole annotation, never from the targets at hand: what is known of one target does not depend on
 which others were asked for.
@@ -6,6 +6,8 @@ which others were asked for.
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -133,6 +135,30 @@ def text_prior(targets: Sequence[str], embedding_path: str | Path) -> pd.DataFra
     length = np.linalg.norm(table.to_numpy(dtype=float), axis=1)
     table = table.div(length, axis=0)[length > 0]  # a row of zeros stands for "no text"
     return table.reindex([target for target in dict.fromkeys(targets) if target in table.index])
+
+
+def summary_prior(targets: Sequence[str], summaries_path: str | Path) -> pd.DataFrame:
+    """Say with which words each target is described, one or two at a time, weighed by how rare they are.
+
+    Parameters
+    ----------
+    targets
+        Gene symbols.
+    summaries_path
+        JSON of gene symbol -> text, gzipped, as NCBI's gene summaries.
+
+    Returns
+    -------
+    Sparse DataFrame (described targets, words) of TF-IDF, rows of unit length. A gene's own symbol is no word of it.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    with gzip.open(summaries_path, "rt", encoding="utf-8") as file:
+        texts = {gene: text.replace(f"Gene Symbol {gene}", "") for gene, text in json.load(file).items()}
+    genes = pd.Index([gene for gene, text in texts.items() if text.strip()], dtype=object)
+    words = TfidfVectorizer(stop_words="english", ngram_range=(1, 2), min_df=2, max_df=0.3, sublinear_tf=True)
+    matrix = words.fit_transform([texts[gene] for gene in genes]).tocsr()
+    return _rows(matrix, genes, pd.Index(words.get_feature_names_out(), dtype=object), targets)
 
 
 def _incidence(

@@ -16,7 +16,7 @@ from omicsfm import contract, datasets
 from omicsfm._errors import InputError, OmicsfmWarning
 from omicsfm.contract._organism import organism_problem
 from omicsfm.pp._gene_names import gene_symbols, plain_name
-from omicsfm.pp._gene_sets import gene_set_prior, go_prior, regulon_prior, text_prior
+from omicsfm.pp._gene_sets import gene_set_prior, go_prior, regulon_prior, summary_prior, text_prior
 from omicsfm.pp._prior_tables import reduce_prior
 from omicsfm.pp._response_data import log_normalised
 from omicsfm.pp._svd import SparseSVD
@@ -31,6 +31,7 @@ _FILES: dict[str, tuple[Callable[..., pd.DataFrame], tuple[str, ...]]] = {
     "pathways": (gene_set_prior, ("c2.cp.v7.5.1.symbols.gmt",)),
     "hallmark": (gene_set_prior, ("h.all.v7.5.1.symbols.gmt",)),
     "regulon": (regulon_prior, ("dorothea_hs.csv.gz",)),
+    "summary": (summary_prior, ("ncbi_gene_summaries_1915.json.gz",)),
     "text": (text_prior, ("genept_adamson87_1536d.csv.gz",)),
 }
 _EXPRESSION = "expression"
@@ -46,7 +47,8 @@ def target_priors(targets: Iterable[str], names: Sequence[str] = ANNOTATIONS) ->
         Perturbations as in a design; "A+B" stands for its members. Human gene symbols or Ensembl ids.
     names
         Of "go_bp", "go_mf", "go_cc" (Gene Ontology: process, function, component), "pathways" (MSigDB C2.CP),
-        "hallmark" (MSigDB H), "regulon" (DoRothEA A to C), "text" (GenePT, 87 genes only).
+        "hallmark" (MSigDB H), "regulon" (DoRothEA A to C), "summary" (words of NCBI's gene summaries, of 1,915 genes),
+        "text" (GenePT, 87 genes only).
 
     Returns
     -------
