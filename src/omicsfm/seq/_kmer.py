@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import combinations, product
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from omicsfm._errors import InputError
+from omicsfm.seq._embedders import Embedder, read_rest
 from omicsfm.seq._sequences import BASES, as_list, code_blocks
 
 _MAX_COLUMNS = 1 << 22
@@ -83,6 +85,28 @@ def gapped_kmer(sequences: Any, k: int = 6, informative: int = 4, *, canonical: 
 def gapped_kmer_names(k: int = 6, informative: int = 4, *, canonical: bool = False) -> list[str]:
     """Name the columns of :func:`gapped_kmer`; a gap is a dash, as in ``"AC-G-T"``."""
     return _names(_gapped("seq.gapped_kmer_names", k, informative), canonical=canonical)
+
+
+def kmer_embedder(rest: str) -> Embedder:
+    """Make the embedder ``kmer:K`` or ``kmer:K:canonical``."""
+    k, canonical = read_rest("kmer:K or kmer:K:canonical", r"(\d+)(:canonical)?", rest or "4")
+    params: dict[str, Any] = {"k": int(k or 4), "canonical": canonical is not None}
+    _word("seq.embedder", params["k"])
+    return Embedder(f"kmer:{k}{canonical or ''}", partial(kmer, **params), params, partial(kmer_names, **params))
+
+
+def gapped_embedder(rest: str) -> Embedder:
+    """Make the embedder ``gapped:K:INFORMATIVE`` or ``gapped:K:INFORMATIVE:canonical``."""
+    usage = "gapped:K:INFORMATIVE or gapped:K:INFORMATIVE:canonical"
+    k, informative, canonical = read_rest(usage, r"(\d+):(\d+)(:canonical)?", rest or "6:4")
+    params: dict[str, Any] = {
+        "k": int(k or 6),
+        "informative": int(informative or 4),
+        "canonical": canonical is not None,
+    }
+    _gapped("seq.embedder", params["k"], params["informative"])
+    name = f"gapped:{k}:{informative}{canonical or ''}"
+    return Embedder(name, partial(gapped_kmer, **params), params, partial(gapped_kmer_names, **params))
 
 
 def _word(function: str, k: int) -> np.ndarray:

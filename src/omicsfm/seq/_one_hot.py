@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from omicsfm._errors import InputError
+from omicsfm.seq._embedders import Embedder, read_rest
 from omicsfm.seq._sequences import BASES, UNKNOWN, Coded, as_list, code_blocks
 
 _ROWS = np.eye(UNKNOWN + 1, len(BASES), dtype=np.uint8)  # the last one, of N, is zero
@@ -75,6 +76,17 @@ def reverse_complement(sequences: Any) -> Any:
         pass  # the check of the letters
     out = [sequence.upper().translate(_COMPLEMENT)[::-1] for sequence in found]
     return out[0] if single else out
+
+
+def one_hot_embedder(rest: str) -> Embedder:
+    """Make the embedder ``onehot:LENGTH``, whose columns are the bases of each position in turn."""
+    (length,) = read_rest("onehot:LENGTH", r"(\d+)", rest)
+    n = int(length or 0)
+
+    def flat(sequences: list[str]) -> np.ndarray:
+        return one_hot(sequences, length=n).reshape(len(sequences), -1)
+
+    return Embedder(f"onehot:{n}", flat, {"length": n}, lambda: [f"{i}{base}" for i in range(n) for base in BASES])
 
 
 def _common_length(sequences: list[str]) -> int:
