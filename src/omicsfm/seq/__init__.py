@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from omicsfm.seq._composition import composition
+from omicsfm.seq._embed import embed
 from omicsfm.seq._embedders import Embedder, embed_sequences, embedder, embedders, register_embedder
+from omicsfm.seq._fasta import read_fasta, read_regions
 from omicsfm.seq._kmer import gapped_kmer, gapped_kmer_names, kmer, kmer_names
 from omicsfm.seq._one_hot import one_hot, reverse_complement
+from omicsfm.seq._verify import verify_embeddings
+from omicsfm.seq.genome import Genome
 
 __all__ = [
     "Embedder",
+    "Genome",
     "composition",
+    "embed",
     "embed_sequences",
     "embedder",
     "embedders",
@@ -18,6 +24,9 @@ __all__ = [
     "kmer",
     "kmer_names",
     "one_hot",
+    "read_fasta",
+    "read_regions",
     "register_embedder",
     "reverse_complement",
+    "verify_embeddings",
 ]

@@ -74,8 +74,13 @@ def reverse_complement(sequences: Any) -> Any:
     found = as_list("seq.reverse_complement", [sequences] if single else sequences)
     for _ in code_blocks("seq.reverse_complement", found):
         pass  # the check of the letters
-    out = [sequence.upper().translate(_COMPLEMENT)[::-1] for sequence in found]
+    out = [other_strand(sequence.upper()) for sequence in found]
     return out[0] if single else out
+
+
+def other_strand(sequence: str) -> str:
+    """Do the work of :func:`reverse_complement` for one string in upper case, unchecked."""
+    return sequence.translate(_COMPLEMENT)[::-1]
 
 
 def one_hot_embedder(rest: str) -> Embedder:
