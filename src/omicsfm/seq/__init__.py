@@ -7,6 +7,8 @@ from omicsfm.seq._embed import embed
 from omicsfm.seq._embedders import Embedder, embed_sequences, embedder, embedders, register_embedder
 from omicsfm.seq._fasta import read_fasta, read_regions
 from omicsfm.seq._kmer import gapped_kmer, gapped_kmer_names, kmer, kmer_names
+from omicsfm.seq._motif_files import read_motifs
+from omicsfm.seq._motifs import motifs
 from omicsfm.seq._one_hot import one_hot, reverse_complement
 from omicsfm.seq._verify import verify_embeddings
 from omicsfm.seq.genome import Genome
@@ -23,8 +25,10 @@ __all__ = [
     "gapped_kmer_names",
     "kmer",
     "kmer_names",
+    "motifs",
     "one_hot",
     "read_fasta",
+    "read_motifs",
     "read_regions",
     "register_embedder",
     "reverse_complement",
