@@ -114,7 +114,7 @@ def _scores(
             ratios = np.ones((len(block.lengths), 2, len(bank)))
             _scan(_words(block.codes), block.offsets, tables, first, widths, ratios)
             out[start + rows.start : start + rows.stop] = np.log2(ratios)
-    return out.reshape(len(sequences), -1)
+    return out.reshape(len(sequences), 2 * len(bank))
 
 
 def _tables(ratio: np.ndarray) -> np.ndarray:

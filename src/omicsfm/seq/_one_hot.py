@@ -89,7 +89,7 @@ def one_hot_embedder(rest: str) -> Embedder:
     n = int(length or 0)
 
     def flat(sequences: list[str]) -> np.ndarray:
-        return one_hot(sequences, length=n).reshape(len(sequences), -1)
+        return one_hot(sequences, length=n).reshape(len(sequences), n * len(BASES))
 
     return Embedder(f"onehot:{n}", flat, {"length": n}, lambda: [f"{i}{base}" for i in range(n) for base in BASES])
 

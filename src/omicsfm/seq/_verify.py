@@ -52,7 +52,7 @@ def verify_embeddings(
         )
     opened = genome if isinstance(genome, Genome) else Genome(genome)
     rows, faults = {}, []
-    for name in known if key is None else [key]:
+    for name in sorted(known) if key is None else [key]:
         rows[name], fault = _verify(adata, name, known[name], opened)
         faults += [f"varm[{name!r}]: {fault}"] if fault else []
     if faults:
