@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -61,7 +63,9 @@ def read_motifs(
 def _jaspar(release: str, taxon: str | None) -> Mapping[str, np.ndarray]:
     source = require("pyjaspar", extra="seq").jaspardb(release=release)
     try:
-        found = source.fetch_motifs(collection=["CORE"], tax_group=None if taxon is None else [taxon])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there are none is told below
+            found = source.fetch_motifs(collection=["CORE"], tax_group=None if taxon is None else [taxon])
     finally:
         source.conn.close()
     if not found:
@@ -81,18 +85,21 @@ def _meme(db: str) -> dict[str, np.ndarray]:
             f"matrices by name, found '{db}'. Fix: give one of these."
         )
     found: dict[str, np.ndarray] = {}
-    blocks = re.split(r"^MOTIF\s+", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
-    for block in blocks[1:]:
-        name = " ".join(block.partition("\n")[0].split())
-        head = re.search(r"^letter-probability matrix:(.*)$", block, flags=re.MULTILINE)
-        rows = re.findall(r"^[ \t]*((?:[\d.eE+-]+[ \t]*){4})$", block[head.end() :], flags=re.MULTILINE) if head else []
-        width = re.search(r"\bw= *(\d+)", head[1]) if head else None
-        if head is None or not rows or name in found or (width is not None and int(width[1]) != len(rows)):
+    for block in re.split(r"^MOTIF\s+", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)[1:]:
+        title, *lines = block.splitlines()
+        name = " ".join(title.split())
+        at = next((i for i, line in enumerate(lines) if line.startswith("letter-probability matrix:")), len(lines))
+        told = dict(re.findall(r"(w|nsites)=\s*([\d.eE+]+)", "".join(lines[at : at + 1])))
+        rows = [line.split() for line in itertools.takewhile(_is_row, lines[at + 1 :])]
+        if not rows or name in found or ("w" in told and int(told["w"]) != len(rows)):
             raise InputError(
                 f"seq.read_motifs: motif '{name}' of '{path}' has no letter-probability matrix of 4 columns and w= "
                 "rows, or its name is there twice. Fix: give a file in the minimal MEME format, of DNA."
             )
-        sites = re.search(r"nsites= *([\d.eE+]+)", head[1])
-        probability = np.array([row.split() for row in rows], dtype=np.float64).T
-        found[name] = probability * (float(sites[1]) if sites and float(sites[1]) > 0 else _SITES)
+        sites = float(told.get("nsites", 0)) or _SITES
+        found[name] = np.array(rows, dtype=np.float64).T * sites
     return found
+
+
+def _is_row(line: str) -> bool:
+    return re.fullmatch(r"\s*([\d.eE+-]+\s+){3}[\d.eE+-]+\s*", line) is not None
