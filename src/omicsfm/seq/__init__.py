@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from omicsfm.seq._clusters import similarity_clusters
 from omicsfm.seq._composition import composition
+from omicsfm.seq._duplicates import duplicates
 from omicsfm.seq._embed import embed
 from omicsfm.seq._embedders import Embedder, embed_sequences, embedder, embedders, register_embedder
 from omicsfm.seq._fasta import read_fasta, read_regions
@@ -17,6 +19,7 @@ __all__ = [
     "Embedder",
     "Genome",
     "composition",
+    "duplicates",
     "embed",
     "embed_sequences",
     "embedder",
@@ -32,5 +35,6 @@ __all__ = [
     "read_regions",
     "register_embedder",
     "reverse_complement",
+    "similarity_clusters",
     "verify_embeddings",
 ]
