@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from omicsfm import InputError
 from omicsfm.cli._common import Force, Json, say, writable
@@ -24,7 +26,7 @@ def embed_sequence(
     modality: str | None = None,
     key: str | None = None,
     width: int | None = None,
-    pad: bool = False,
+    pad: Annotated[bool, Parameter(negative="")] = False,
     out: Path | None = None,
     force: Force = False,
     as_json: Json = False,
@@ -51,30 +53,31 @@ def embed_sequence(
         The file's data with the embedding, .h5mu or .zarr; default FILE with .sequence.h5mu beside it.
     """
     import omicsfm as ofm
+    from omicsfm.seq._embed import key_of
 
-    target = out if out is not None else file.with_name(f"{file.name.partition('.')[0]}.sequence.h5mu")
+    target = out if out is not None else file.with_name(f"{file.stem}.sequence.h5mu")
     writable(target, force=force, suffixes=_SUFFIXES)
+    made, opened = ofm.seq.embedder(model), ofm.seq.Genome(genome)
+    slot = key or key_of(made.name)
     mdata = _read(file)
     name = _modality(mdata, modality)
-    opened, adata = ofm.seq.Genome(genome), mdata.mod[name]
-    known = set(adata.varm)
-    ofm.seq.embed(adata, opened, model, key_added=key, width=width, pad=pad)
-    (made,) = set(adata.varm) - known
-    ofm.contract.record(mdata, "embed-sequence", modality=name, key=made, model=model, genome=opened.sha256)
+    adata = mdata.mod[name]
+    ofm.seq.embed(adata, opened, made, key_added=slot, width=width, pad=pad, overwrite=force)
+    ofm.contract.record(mdata, "embed-sequence", modality=name, key=slot, model=made.name, genome=opened.sha256)
     with ofm.io.atomic(target) as temporary:
         ofm.io.write(mdata, temporary)
-        found = ofm.seq.verify_embeddings(ofm.io.read(temporary).mod[name], opened, key=made).loc[made]
-    n_vars, d = adata.varm[made].shape
+        found = ofm.seq.verify_embeddings(ofm.io.read(temporary).mod[name], opened, key=slot).loc[slot]
+    n_vars, d = adata.varm[slot].shape
     payload = {
         "out": str(target),
         "modality": name,
-        "key": made,
+        "key": slot,
         "n_vars": n_vars,
         "n_columns": d,
         "n_verified": found["n_recomputed"],
         "deviation": found["deviation"],
     }
-    words = f"{n_vars:,} features x {d:,} written to {target}, mod['{name}'].varm['{made}'], read again and verified"
+    words = f"{n_vars:,} features x {d:,} written to {target}, mod['{name}'].varm['{slot}'], read again and verified"
     say(payload, words, as_json=as_json)
 
 

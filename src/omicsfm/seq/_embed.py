@@ -65,7 +65,7 @@ def embed(
     :func:`verify_embeddings` finds out whether the embedding is still the one that was computed.
     """
     made = embedder(model) if isinstance(model, str) else model
-    key = key_added or re.sub(r"[^\w.-]+", "_", made.name)
+    key = key_added or key_of(made.name)
     keys = [key, f"{key}_permuted"][: 1 if control is None else 2]
     _check(adata, keys, control=control, overwrite=overwrite)
     opened = genome if isinstance(genome, Genome) else Genome(genome)
@@ -84,6 +84,11 @@ def embed(
     if control is not None:
         adata.varm[keys[1]] = values[_derangement(adata.n_vars, seed)]
         _provenance.record(adata, keys[1], {**manifest, "control": control, "control_of": key, "seed": seed})
+
+
+def key_of(model: str) -> str:
+    """Give the key under which a model's embedding is stored if none is told."""
+    return re.sub(r"[^\w.-]+", "_", model)
 
 
 def _check(adata: Any, keys: list[str], *, control: str | None, overwrite: bool) -> None:
