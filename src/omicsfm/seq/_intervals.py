@@ -52,12 +52,12 @@ def read_intervals(function: str, var: pd.DataFrame) -> pd.DataFrame:
             f"{function}: intervals need a chromosome and 0 <= start < end, found {int(bad.sum())} of {len(bad)} "
             f"without, first {_told(var, table, first)}. Fix: correct or remove them."
         )
-    strand = var["strand"].astype(str).to_numpy() if "strand" in var else np.full(len(var), ".")
+    strand = np.array([str(told) for told in var["strand"]] if "strand" in var else ["."] * len(var), dtype=str)
     odd = ~np.isin(strand, [*_MINUS, *_PLUS])
     if odd.any():
         first = int(np.argmax(odd))
         raise InputError(
-            f"{function}: strand must be '+', '-' or '.', found {strand[first]!r} of '{var.index[first]}'. "
+            f"{function}: strand must be '+', '-' or '.', found '{strand[first]}' of '{var.index[first]}'. "
             "Fix: write one of these."
         )
     return pd.DataFrame(
