@@ -10,7 +10,8 @@ from omicsfm._errors import InputError
 from omicsfm.seq._embedders import Embedder, read_rest
 from omicsfm.seq._sequences import BASES, UNKNOWN, Coded, as_list, code_blocks
 
-_ROWS = np.eye(UNKNOWN + 1, len(BASES), dtype=np.uint8)  # the last one, of N, is zero
+# The four columns of a base as one number, which numpy looks up four times as fast; the last one, of N, is zero.
+_ROWS = np.eye(UNKNOWN + 1, len(BASES), dtype=np.uint8).view(np.uint32).ravel()
 _COMPLEMENT = str.maketrans("ACGTNRYSWKMBDHV", "TGCANYRSWMKVHDB")
 
 
@@ -40,10 +41,10 @@ def one_hot(sequences: Any, *, length: int | None = None) -> np.ndarray:
         length = _common_length(found)
     if length < 1:
         raise InputError(f"seq.one_hot: length must be 1 or more, found {length}. Fix: give the number of bases.")
-    out = np.empty((len(found), length, len(BASES)), dtype=np.uint8)
+    out = np.empty((len(found), length), dtype=np.uint32)
     for rows, block in code_blocks("seq.one_hot", found):
         out[rows] = _ROWS[_centred(block, length)]
-    return out
+    return out.view(np.uint8).reshape(len(found), length, len(BASES))
 
 
 def reverse_complement(sequences: Any) -> Any:

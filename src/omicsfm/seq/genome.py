@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,7 +90,9 @@ class Genome:
             If chromosomes are unknown or many intervals end beyond them (another assembly), or a window leaves its
             chromosome and `pad` is false; it names the first.
         """
-        return self._read(self._windows(intervals, width=width, pad=pad))
+        windows = self._windows(intervals, width=width, pad=pad)
+        with open_indexed(self.path) as fasta:
+            return self._read(fasta, windows)
 
     def blocks(
         self, intervals: pd.DataFrame, *, width: int | None = None, pad: bool = False, size: int = 2048
@@ -101,9 +104,10 @@ class Genome:
         Which intervals, and their DNA.
         """
         windows = self._windows(intervals, width=width, pad=pad)
-        for start in progress(range(0, len(windows), size), desc=f"DNA of {self.name}"):
-            rows = slice(start, min(start + size, len(windows)))
-            yield rows, self._read(windows.iloc[rows])
+        with open_indexed(self.path) as fasta:
+            for start in progress(range(0, len(windows), size), desc=f"DNA of {self.name}"):
+                rows = slice(start, min(start + size, len(windows)))
+                yield rows, self._read(fasta, windows.iloc[rows])
 
     def one_hot_blocks(
         self, intervals: pd.DataFrame, *, width: int | None = None, pad: bool = False, size: int = 2048
@@ -143,14 +147,13 @@ class Genome:
             )
         return found.assign(start=start, end=end)
 
-    def _read(self, windows: pd.DataFrame) -> list[str]:
+    def _read(self, fasta: Any, windows: pd.DataFrame) -> list[str]:
         out = []
-        with open_indexed(self.path) as fasta:
-            for record, start, end, flip in windows.itertuples(index=False, name=None):
-                first, last = max(start, 0), min(end, self.lengths[record])
-                inside = fasta[record][first:last] if first < last else ""
-                text = ("N" * min(first - start, end - start) + inside).ljust(end - start, "N")
-                out.append(other_strand(text) if flip else text)
+        for record, start, end, flip in windows.itertuples(index=False, name=None):
+            first, last = max(start, 0), min(end, self.lengths[record])
+            inside = fasta[record][first:last] if first < last else ""
+            text = ("N" * min(first - start, end - start) + inside).ljust(end - start, "N")
+            out.append(other_strand(text) if flip else text)
         return out
 
     def _places(self) -> dict[Place, str]:
