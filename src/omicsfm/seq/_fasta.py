@@ -155,6 +155,12 @@ def read_regions(path: str | os.PathLike[str]) -> ad.AnnData:
         return ad.AnnData(sparse.csr_matrix((0, len(var)), dtype=np.float32), var=var)
 
 
+def tells_places(path: Path) -> bool:
+    """Whether the first header holds an interval: a look at the rest of a genome would take a minute."""
+    with open_text(path) as handle:
+        return _INTERVAL.search(handle.readline().decode("ascii", errors="replace")) is not None
+
+
 def place(header: str, n: int) -> Place | None:
     """Read from its header where a record of n bases lies; None if it is not told, or is of another length."""
     found = _INTERVAL.search(header)

@@ -93,7 +93,7 @@ def _regions(
             raise InputError(
                 f"seq.Genome: '{name}' has neither a chromosome '{chrom}' nor a record of the interval "
                 f"{chrom}:{start}-{end} of '{feature}'. "
-                "Fix: give the FASTA of the chromosomes, or of these very regions."
+                "Fix: give the FASTA of the chromosomes, or of these very regions; start counts from 0, end is left out."
             )
         records.append(record)
         flip.append(at not in places)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from omicsfm._errors import InputError
 from omicsfm._progress import progress
-from omicsfm.seq._fasta import Place, check_file, open_text, place, records
+from omicsfm.seq._fasta import Place, check_file, open_text, place, records, tells_places
 from omicsfm.seq._indexed import open_indexed
 from omicsfm.seq._intervals import centred, plain_chrom
 from omicsfm.seq._locate import locate
@@ -158,7 +158,9 @@ class Genome:
 
     def _places(self) -> dict[Place, str]:
         """Give the records by the interval in their headers, if any; a strand that is not told is plus."""
-        found = {}
+        found: dict[Place, str] = {}
+        if not tells_places(self.path):
+            return found
         for record in records("seq.Genome", self.path):
             if (at := place(record.header, len(record.sequence))) is not None:
                 found[at._replace(chrom=plain_chrom(at.chrom), minus=bool(at.minus))] = record.name
