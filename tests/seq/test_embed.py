@@ -112,6 +112,16 @@ def test_altered_values_are_found(peaks, genome_fa):
         ofm.seq.verify_embeddings(peaks, genome_fa)
 
 
+def test_a_small_column_beside_a_large_one_is_watched(peaks, genome_fa):
+    ofm.seq.embed(peaks, genome_fa, "composition")
+    values = peaks.varm["composition"]
+    assert values[:, -1].max() == 300  # bases, beside fractions
+    values[:, 0] += 0.01
+    peaks.varm["composition"] = values
+    with pytest.raises(ofm.InputError, match=r"differs by 0\.01 from"):
+        ofm.seq.verify_embeddings(peaks, genome_fa)
+
+
 def test_another_genome_is_found(peaks, genome_fa, tmp_path):
     ofm.seq.embed(peaks, genome_fa, "kmer:3")
     text = genome_fa.read_text(encoding="ascii")

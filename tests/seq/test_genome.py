@@ -166,6 +166,12 @@ def test_plain_gzip_and_bgzip_are_one_genome(genome, genome_fa, tmp_path):
     assert sorted(os.listdir(tmp_path)) == before  # indices are in the cache
 
 
+def test_records_of_some_features_only(genome):
+    with pytest.raises(ofm.InputError, match="1 of 2 features have no record in 'genome.fa', first 'chr3'"):
+        genome.fetch(pd.DataFrame(index=["chr1", "chr3"]))
+    assert len(genome.fetch(pd.DataFrame(index=["chr2", "chrM"]))[0]) == 1234
+
+
 def test_a_changed_file_is_indexed_anew(tmp_path):
     path = tmp_path / "g.fa"
     path.write_text(">a\nACGT\n", encoding="ascii")

@@ -97,6 +97,9 @@ def _check(adata: Any, keys: list[str], *, control: str | None, overwrite: bool)
             f"seq.embed: one modality was needed, found {type(adata).__name__}. "
             'Fix: pass mdata["atac"], or another modality by its name.'
         )
+    if not adata.var_names.is_unique:
+        twice = adata.var_names[adata.var_names.duplicated()][0]
+        raise InputError(f"seq.embed: names of features must be unique, found '{twice}' twice. Fix: rename one.")
     if adata.is_view:
         raise InputError("seq.embed: a view cannot be written to. Fix: pass a copy, adata[...].copy().")
     if control not in (None, "permuted"):

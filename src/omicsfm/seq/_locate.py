@@ -40,8 +40,15 @@ def locate(
     InputError
         If a feature is not found, or so many end beyond their chromosome that this is another assembly.
     """
-    if all(feature in lengths for feature in var.index.astype(str)):
-        return _whole(var.index.astype(str).to_numpy(dtype=object), lengths, flip=False)
+    features = var.index.astype(str)
+    absent = [feature for feature in features if feature not in lengths]
+    if not absent:
+        return _whole(features.to_numpy(dtype=object), lengths, flip=False)
+    if len(absent) < len(features):
+        raise InputError(
+            f"seq.Genome: {len(absent):,} of {len(features):,} features have no record in '{name}', first '{absent[0]}'; "
+            "the others have one of their name. Fix: leave them out, or add them to the file."
+        )
     table = read_intervals("seq.Genome", var)
     record = table["chrom"].map(_chromosomes(name, lengths, table["chrom"].unique()))
     if record.isna().all() and (found := places()):
@@ -93,7 +100,7 @@ def _regions(
             raise InputError(
                 f"seq.Genome: '{name}' has neither a chromosome '{chrom}' nor a record of the interval "
                 f"{chrom}:{start}-{end} of '{feature}'. "
-                "Fix: give the FASTA of the chromosomes, or of these very regions; start counts from 0, end is left out."
+                "Fix: give the FASTA of the chromosomes, or of these very regions (start from 0, end not included)."
             )
         records.append(record)
         flip.append(at not in places)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -63,11 +64,9 @@ def motifs(
     pseudocount of 0.8).
     """
     bank = read_motifs(db, taxon=taxon)
-    return pd.DataFrame(
-        _scores(as_list("seq.motifs", sequences), bank, background=background, pseudocount=pseudocount),
-        index=sequences.index if isinstance(sequences, pd.Series) else None,
-        columns=_columns(bank),
-    )
+    ready = _prepare(bank, background=background, pseudocount=pseudocount)
+    index = sequences.index if isinstance(sequences, pd.Series) else None
+    return pd.DataFrame(_scores(as_list("seq.motifs", sequences), ready), index=index, columns=_columns(bank))
 
 
 def motif_embedder(rest: str) -> Embedder:
@@ -79,7 +78,7 @@ def motif_embedder(rest: str) -> Embedder:
         digest.update(name.encode() + matrix.tobytes())
     return Embedder(
         name=f"motifs:{db}{f':{taxon}' if taxon else ''}",
-        embed=lambda sequences: _scores(sequences, bank, background=_UNIFORM, pseudocount=_PSEUDOCOUNT),
+        embed=partial(_scores, ready=_prepare(bank, background=_UNIFORM, pseudocount=_PSEUDOCOUNT)),
         params={"background": list(_UNIFORM), "pseudocount": _PSEUDOCOUNT},
         names=lambda: _columns(bank),
         facts={"motifs": str(len(bank)), "motifs_sha256": digest.hexdigest()},
@@ -91,10 +90,18 @@ def _columns(bank: Mapping[str, np.ndarray]) -> list[str]:
     return [f"{name}:{what}" for what in ("max", "mean") for name in bank]
 
 
-def _scores(
-    sequences: list[str], bank: Mapping[str, np.ndarray], *, background: Sequence[float], pseudocount: float
-) -> np.ndarray:
-    """(n_seq, 2 * n_motifs) float32 bits."""
+class _Ready(NamedTuple):
+    """Likelihood ratios of all motifs, to be looked up.
+
+    Tables ``first[2 * m]`` to ``first[2 * m + 1]`` are of motif m, those to ``first[2 * m + 2]`` of its other strand.
+    """
+
+    tables: np.ndarray
+    first: np.ndarray
+    widths: np.ndarray
+
+
+def _prepare(bank: Mapping[str, np.ndarray], *, background: Sequence[float], pseudocount: float) -> _Ready:
     base = np.asarray(background, dtype=np.float64)
     if base.shape != (4,) or not (base > 0).all() or abs(base.sum() - 1) > 1e-6 or not pseudocount > 0:
         raise InputError(
@@ -105,16 +112,20 @@ def _scores(
     for counts in bank.values():
         ratio = (counts + pseudocount * base[:, None]) / (counts.sum(axis=0) + pseudocount) / base[:, None]
         strands += [_tables(ratio), _tables(ratio[::-1, ::-1])]  # A, C, G, T backwards is its complement
-    first = np.cumsum([0, *map(len, strands)])
     widths = np.array([counts.shape[1] for counts in bank.values()])
-    tables = np.concatenate(strands)
-    out = np.empty((len(sequences), 2, len(bank)), dtype=np.float32)
+    return _Ready(np.concatenate(strands), np.cumsum([0, *map(len, strands)]), widths)
+
+
+def _scores(sequences: list[str], ready: _Ready) -> np.ndarray:
+    """(n_seq, 2 * n_motifs) float32 bits."""
+    n_motifs = len(ready.widths)
+    out = np.empty((len(sequences), 2, n_motifs), dtype=np.float32)
     for start in progress(range(0, len(sequences), _ROWS), desc="scan motifs"):
         for rows, block in code_blocks("seq.motifs", sequences[start : start + _ROWS]):
-            ratios = np.ones((len(block.lengths), 2, len(bank)))
-            _scan(_words(block.codes), block.offsets, tables, first, widths, ratios)
+            ratios = np.ones((len(block.lengths), 2, n_motifs))
+            _scan(_words(block.codes), block.offsets, ratios, *ready)
             out[start + rows.start : start + rows.stop] = np.log2(ratios)
-    return out.reshape(len(sequences), 2 * len(bank))
+    return out.reshape(len(sequences), 2 * n_motifs)
 
 
 def _tables(ratio: np.ndarray) -> np.ndarray:
@@ -136,11 +147,10 @@ def _words(codes: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, fastmath=True)
-def _scan(words, offsets, tables, first, widths, ratios):
+def _scan(words, offsets, ratios, tables, first, widths):
     """Write the best and the mean likelihood ratio of each motif in each sequence, (n_seq, 2, n_motifs).
 
-    Tables ``first[2 * m]`` to ``first[2 * m + 1]`` are of motif m, those from there on of its other strand. A last word
-    may reach into the next sequence, to where its table is 1.
+    A last word may reach into the next sequence, to where its table is 1.
     """
     for m in range(widths.size):
         plus, minus = first[2 * m], first[2 * m + 1]
