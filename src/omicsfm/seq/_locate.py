@@ -46,8 +46,8 @@ def locate(
         return _whole(features.to_numpy(dtype=object), lengths, flip=False)
     if len(absent) < len(features):
         raise InputError(
-            f"seq.Genome: {len(absent):,} of {len(features):,} features have no record in '{name}', first '{absent[0]}'; "
-            "the others have one of their name. Fix: leave them out, or add them to the file."
+            f"seq.Genome: {len(absent):,} of {len(features):,} features have no record in '{name}', first "
+            f"'{absent[0]}'; the others have one of their name. Fix: leave them out, or add them to the file."
         )
     table = read_intervals("seq.Genome", var)
     record = table["chrom"].map(_chromosomes(name, lengths, table["chrom"].unique()))
