@@ -11,13 +11,27 @@ from typing import TYPE_CHECKING, Any
 from omicsfm._errors import InputError, OmicsfmWarning
 
 if TYPE_CHECKING:  # the same names for type checkers and editors, which do not run __getattr__
-    from omicsfm import bench, contract, datasets, hub, io, metrics, models, pl, pp, report, tasks, tl
+    from omicsfm import bench, contract, datasets, hub, io, metrics, models, pl, pp, report, seq, tasks, tl
     from omicsfm.contract import check, concat, modality_mask, setup
     from omicsfm.models import load
 
 __version__ = "0.1.0.dev0"
 
-_SUBMODULES = ("bench", "contract", "datasets", "hub", "io", "metrics", "models", "pl", "pp", "report", "tasks", "tl")
+_SUBMODULES = (
+    "bench",
+    "contract",
+    "datasets",
+    "hub",
+    "io",
+    "metrics",
+    "models",
+    "pl",
+    "pp",
+    "report",
+    "seq",
+    "tasks",
+    "tl",
+)
 # Public function -> the submodule that owns it.
 _FUNCTIONS = {
     "check": "contract",
@@ -45,6 +59,7 @@ __all__ = [
     "pl",
     "pp",
     "report",
+    "seq",
     "setup",
     "tasks",
     "tl",

@@ -20,6 +20,7 @@ _COMMANDS = {
     "impute": ["MODEL", "FILE", "--modality", "--out"],
     "annotate": ["MODEL", "FILE", "--out", "label_mosaic"],
     "info": ["MODEL"],
+    "embed-sequence": ["FILE", "--genome", "--model", "--modality", "--key", "--width", "--pad", "--out", "--force"],
     "bench": ["--suite", "--out", "--methods", "--seeds"],
     "report": ["RESULTS", "--out"],
     "data list": [],

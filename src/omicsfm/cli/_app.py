@@ -14,7 +14,7 @@ from typing import TextIO
 from cyclopts import App, CycloptsError
 
 from omicsfm import InputError, OmicsfmWarning, __version__
-from omicsfm.cli import _bench, _data, _model
+from omicsfm.cli import _bench, _data, _model, _sequence
 
 _HELP = """Any mixture of omics as one MuData in; cell states, missing modalities and labels with uncertainty out.
 
@@ -29,6 +29,7 @@ app.command(_model.embed)
 app.command(_model.impute)
 app.command(_model.annotate)
 app.command(_model.info)
+app.command(_sequence.embed_sequence)
 app.command(_bench.bench)
 app.command(_bench.report)
 data = App(name="data", help="Data sets of the registry: list them, fetch them, verify their files.")
