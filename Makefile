@@ -81,7 +81,7 @@ peers: midas
 	  'cell-gears>=0.1.2' 'torch-geometric>=2.6'
 	$(BIN)/python -m pip install -qq 'pertpy>=1.0.3' 'scvi-tools[jax]>=1.4.2' 'statsmodels<0.15'
 	$(BIN)/python -m pip uninstall -qq -y pynvml
-	$(BIN)/python -m pytest tests/models/external
+	$(BIN)/python -m pytest -m "slow or not slow" tests/models/external
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .venv .venv-3.* omicsfm-demo

@@ -10,6 +10,7 @@ from omicsfm.models.external import muon_wnn
 from omicsfm.models.external.muon_wnn import MuonWNN
 
 pytest.importorskip("muon", reason="muon is not installed", exc_type=ImportError)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
