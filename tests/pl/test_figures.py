@@ -10,28 +10,30 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
+from anndata import AnnData
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 import omicsfm as ofm
 from omicsfm import pl
 from omicsfm._errors import InputError
+from omicsfm.pl._embedding import grouped
 from omicsfm.pl._style import spread
 from omicsfm.pl.facts import arrow, gains, means
 
 
-def words(figure: Figure) -> list[str]:
+def words(ax: Axes) -> list[str]:
     """Every text in the SVG, as a reader finds it."""
-    return [t.replace("&amp;", "&") for t in re.findall(r"<text[^>]*>([^<]*)</text>", pl.svg(figure))]
+    return [t.replace("&amp;", "&") for t in re.findall(r"<text[^>]*>([^<]*)</text>", pl.svg(ax))]
 
 
-def all_figures(results) -> dict[str, Figure]:
+def all_figures(results) -> dict[str, Axes]:
     umap, imp = results.pictures["umap"], results.pictures["imputation"]
     scores = results.table[results.table["task"] == "imputation"]
     return {
         "mask": pl.modality_mask(results.pictures["mask"]),
-        "label": pl.embedding(umap["x"], umap["y"], umap["label"], title="By type"),
-        "batch": pl.embedding(umap["x"], umap["y"], umap["batch"], name_in_place=False),
+        "label": grouped(umap["x"], umap["y"], umap["label"], title="By type"),
+        "batch": grouped(umap["x"], umap["y"], umap["batch"], name_in_place=False),
         "forest": pl.forest(results.verdicts),
         "cost": pl.quality_cost(scores, "pearson_per_feature", tested=["LinearMosaic"]),
         "imputation": pl.imputation(imp["observed"], imp["predicted"], scale="CLR"),
@@ -52,17 +54,85 @@ def test_no_global_state_and_small_svg_with_text(example):
     assert drawn["forest"] == pl.svg(all_figures(example())["forest"])
 
 
-def test_pyplot_is_left_alone():
+def test_a_notebook_shows_new_figures_and_a_report_leaves_pyplot_alone(tmp_path):
     code = (
-        "import sys, omicsfm.pl as pl; assert 'matplotlib' not in sys.modules; "
-        "pl.svg(pl.embedding([0, 1], [1, 0], ['a', 'b'])); assert 'matplotlib.pyplot' not in sys.modules"
+        "import sys; from omicsfm import pl\n"
+        "from omicsfm.pl._style import detached; from omicsfm.pl._embedding import grouped\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "with detached(): pl.svg(grouped([0, 1], [1, 0], ['a', 'b']))\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+        "grouped([0, 1], [1, 0], ['a', 'b']); import matplotlib.pyplot as plt; assert len(plt.get_fignums()) == 1"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("name", ["mask", "label", "forest", "cost", "imputation", "coverage"])
+def test_every_figure_goes_on_given_axes_and_into_a_file(example, name, tmp_path):
+    import matplotlib.pyplot as plt
+
+    figure, given = plt.subplots(1, 2)
+    results = example()
+    umap, imp = results.pictures["umap"], results.pictures["imputation"]
+    scores = results.table[results.table["task"] == "imputation"]
+    more = {"ax": given[1], "save": tmp_path / "drawn.png"}
+    ax = {
+        "mask": lambda: pl.modality_mask(results.pictures["mask"], **more),
+        "label": lambda: grouped(umap["x"], umap["y"], umap["label"], **more),
+        "forest": lambda: pl.forest(results.verdicts, **more),
+        "cost": lambda: pl.quality_cost(scores, "pearson_per_feature", **more),
+        "imputation": lambda: pl.imputation(imp["observed"], imp["predicted"], **more),
+        "coverage": lambda: pl.coverage(pd.DataFrame(imp["by_label"]), level=imp["level"], **more),
+    }[name]()
+    assert ax is given[1] and given[1].has_data() and not given[0].has_data()
+    assert (tmp_path / "drawn.png").stat().st_size > 1000
+
+
+@pytest.fixture(scope="module")
+def cells() -> AnnData:
+    rng = np.random.default_rng(0)
+    kind = np.repeat(["a", "b"], 30)
+    obs = pd.DataFrame(
+        {"kind": pd.Categorical(kind), "depth": rng.uniform(size=60), "flag": np.arange(60) % 3 == 0},
+        index=[f"c{i}" for i in range(60)],
+    )
+    state = rng.normal(size=(60, 6)) + 5 * (kind == "b")[:, None]
+    return AnnData(np.ones((60, 2), dtype=np.float32), obs=obs, obsm={"X_mosaic": state, "X_two": state[:, :2]})
+
+
+def test_an_embedding_is_drawn_as_it_is_or_laid_out(cells):
+    ax = pl.embedding(cells, "X_two", color="kind")
+    drawn = ax.collections[0].get_offsets()
+    assert sorted(map(tuple, np.round(drawn, 9))) == sorted(map(tuple, np.round(cells.obsm["X_two"], 9)))
+    assert {"a", "b"} <= set(words(ax)) and "kind" in words(ax)
+    laid = pl.embedding(cells, color="kind").collections[0].get_offsets()
+    again = pl.embedding(cells, color="kind").collections[0].get_offsets()
+    np.testing.assert_array_equal(laid, again)
+    assert list(cells.obsm) == ["X_mosaic", "X_two"]  # nothing is written back
+
+
+def test_numbers_get_a_scale_and_flags_do_not(cells):
+    assert len(pl.embedding(cells, "X_two", color="depth").figure.axes) == 2
+    assert len(pl.embedding(cells, "X_two", color="flag").figure.axes) == 1
+    assert pl.embedding(cells, "X_two").get_title(loc="left") == ""
+
+
+def test_what_is_not_there_is_named(cells):
+    with pytest.raises(InputError, match="did you mean kind"):
+        pl.embedding(cells, "X_two", color="kinds")
+    with pytest.raises(InputError, match="no obsm\\['X_umap'\\]"):
+        pl.embedding(cells, "X_umap")
+
+
+def test_measured_modalities_are_a_colour(omicsfm_data):
+    mdata = ofm.datasets.load("pbmc_mosaic")
+    mdata.obsm["X_two"] = np.random.default_rng(0).normal(size=(mdata.n_obs, 2))
+    found = words(pl.embedding(mdata, "X_two", color="modality_mask"))
+    assert {"rna", "protein", "rna + protein"} <= set(found)
+
+
 def test_mask_of_a_mudata_counts_the_cells_and_says_absent(omicsfm_data):
-    figure = pl.modality_mask(ofm.datasets.load("pbmc_mosaic"))
-    found = words(figure)
+    ax = pl.modality_mask(ofm.datasets.load("pbmc_mosaic"))
+    found = words(ax)
     assert found.count("400") == 6
     assert found.count("absent") == 2
     assert {"p1_0", "p2_0", "p3_0", "p4_0", "rna", "protein"} <= set(found)
@@ -90,11 +160,11 @@ def test_forest_turns_lower_is_better_around():
     out = gains(table)
     assert out.loc[0].tolist() == [0.02, 0.01, 0.03]
     assert out.loc[1].tolist() == [-0.03, -0.05, 0.01]
-    figure = pl.forest(table)
-    found = words(figure)
+    ax = pl.forest(table)
+    found = words(ax)
     assert "+0.020 [0.010, 0.030]" in found
     assert "-0.030 [-0.050, 0.010]" in found
-    lines = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 2 and line.get_linewidth() == 2]
+    lines = [line for line in ax.get_lines() if len(line.get_xdata()) == 2 and line.get_linewidth() == 2]
     assert sorted(tuple(np.round(line.get_xdata(), 3)) for line in lines) == [(-0.05, 0.01), (0.01, 0.03)]
 
 
@@ -111,11 +181,11 @@ def test_quality_cost_marks_what_is_tested_and_names_what_has_no_cost(example):
     table = example().table
     table = table[table["task"] == "integration"].copy()
     table.loc[table["method"] == "WNN", "cpu_s"] = np.nan
-    figure = pl.quality_cost(table, "foscttm", tested=["LinearMosaic"])
-    points = [line for line in figure.axes[0].get_lines() if isinstance(line, Line2D)]
+    ax = pl.quality_cost(table, "foscttm", tested=["LinearMosaic"])
+    points = [line for line in ax.get_lines() if isinstance(line, Line2D)]
     assert [p.get_label() for p in points].count("under test") == 1
     assert [p.get_label() for p in points].count("baseline") == 3
-    found = words(figure)
+    found = words(ax)
     assert "not drawn, cost not measured: WNN" in found
     assert "foscttm ↓" in found
     mean = means(table)["value"]["LinearMosaic", "foscttm"]
@@ -133,13 +203,13 @@ def test_means_give_seeds_equal_weight():
 
 def test_coverage_draws_nominal_and_reached():
     labels = pd.DataFrame({"label": ["T", "B", "rare"], "n": [90, 9, 1], "coverage": [0.92, 0.80, np.nan]})
-    figure = pl.coverage(labels, level=0.9, overall=0.91)
-    found = words(figure)
+    ax = pl.coverage(labels, level=0.9, overall=0.91)
+    found = words(ax)
     assert "92.0%, 90 cells" in found
     assert "80.0%, 9 cells" in found
     assert "not measured" in found
     assert "promised 90%" in found
-    low, high = figure.axes[0].get_xlim()
+    low, high = ax.get_xlim()
     assert low < 0.80 < 0.92 < high
 
 
@@ -152,12 +222,12 @@ def test_imputation_refuses_what_it_cannot_draw():
 
 def test_embedding_refuses_other_lengths():
     with pytest.raises(InputError, match="one group per cell"):
-        pl.embedding([0.0, 1.0], [0.0, 1.0], ["a"])
+        grouped([0.0, 1.0], [0.0, 1.0], ["a"])
 
 
 def test_names_from_data_are_no_formulas_and_stay_short():
     names = ["$\\frac{1}{0}$", "a" * 200, "new\nline", "<b>&"] * 5
-    found = words(pl.embedding(range(20), range(20), names))
+    found = words(grouped(range(20), range(20), names))
     assert "$\\frac{1}{0}$" in found
     assert max(map(len, found)) <= 40
     assert any("&lt;b&gt;" in word for word in found)
@@ -166,11 +236,11 @@ def test_names_from_data_are_no_formulas_and_stay_short():
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 30, 80])
 def test_every_group_has_its_own_look(n):
     groups = [f"g{i}" for i in range(n)] * 2 + [None]
-    figure = pl.embedding(range(2 * n + 1), range(2 * n + 1), groups)
-    handles = figure.axes[0].get_legend().legend_handles
+    ax = grouped(range(2 * n + 1), range(2 * n + 1), groups)
+    handles = ax.get_legend().legend_handles
     looks = {(h.get_color(), h.get_marker()) for h in handles}
     assert len(looks) == len(handles)
-    drawn = sum(len(c.get_offsets()) for c in figure.axes[0].collections)
+    drawn = sum(len(c.get_offsets()) for c in ax.collections)
     assert drawn == 2 * n + 1
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from omicsfm.pl._style import detached
+
+
+@pytest.fixture(autouse=True)
+def _detached() -> Iterator[None]:
+    with detached():  # as in a report, whose parts some tests draw alone
+        yield
 
 
 @pytest.fixture(scope="session")

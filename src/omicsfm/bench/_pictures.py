@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,8 @@ from mudata import MuData
 
 from omicsfm import contract, metrics
 from omicsfm.models import Imputation
+from omicsfm.tl._layout import umap_layout
 
-MAX_CELLS = 5000
 MAX_POINTS = 3000
 
 
@@ -28,32 +27,23 @@ def mask_picture(name: str, mdata: MuData) -> dict[str, Any]:
 
 
 def umap_picture(mdata: MuData, state_nk: np.ndarray, *, seed: int) -> dict[str, Any]:
-    """Lay out the states of at most 5,000 cells in two dimensions."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # umap-learn warns about its own threads and its missing tensorflow
-        from umap import UMAP
-
-        keep = np.sort(np.random.default_rng(seed).permutation(mdata.n_obs)[:MAX_CELLS])
-        n_neighbors = min(15, len(keep) - 1)
-        # Exact neighbours, the cell itself first: umap-learn's own search would be compiled first, for seconds.
-        near = metrics.neighbors(state_nk[keep], n_neighbors - 1)
-        itself = np.arange(len(keep))[:, None]
-        known = (
-            np.hstack([itself, near.indices]),
-            np.hstack([np.zeros((len(keep), 1)), near.distances]).astype(np.float32),
-            None,
-        )
-        layout = UMAP(n_neighbors=n_neighbors, min_dist=0.3, random_state=seed, n_jobs=1, precomputed_knn=known)
-        xy = layout.fit_transform(state_nk[keep])
-    mask = contract.modality_mask(mdata).iloc[keep]
+    """Lay out the states in two dimensions, and tell donor, type and modalities of each cell."""
+    keep, xy = umap_layout(state_nk, seed=seed)
     label = contract.labels(mdata).iloc[keep].fillna("unlabelled") if contract.keys(mdata).label else None
     return {
         "x": [round(float(v), 3) for v in xy[:, 0]],
         "y": [round(float(v), 3) for v in xy[:, 1]],
         "batch": contract.batches(mdata).astype(str).iloc[keep].tolist(),
         "label": ["unlabelled"] * len(keep) if label is None else label.astype(str).tolist(),
-        "subset": [" + ".join(m for m in mask.columns if row[m]) for _, row in mask.iterrows()],
+        "subset": measured_sets(mdata)[keep].tolist(),
     }
+
+
+def measured_sets(mdata: MuData) -> np.ndarray:
+    """Name the modalities that each cell was measured in, (n_obs,)."""
+    mask = contract.modality_mask(mdata)
+    names = mask.columns.to_numpy(dtype=object)
+    return np.array([" + ".join(names[row]) for row in mask.to_numpy()], dtype=object)
 
 
 def imputation_picture(

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from omicsfm.pl._style import BAD, GOOD, INK, canvas, figure_of, plain, spread
+from omicsfm.pl._style import BAD, GOOD, INK, canvas, finish, plain, spread
 from omicsfm.pl.facts import arrow, means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 def quality_cost(
-    table: pd.DataFrame, metric: str, *, tested: Collection[str] = (), title: str = "", ax: Axes | None = None
-) -> Figure:
+    table: pd.DataFrame,
+    metric: str,
+    *,
+    tested: Collection[str] = (),
+    title: str = "",
+    ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+) -> Axes:
     """Draw one metric against CPU seconds, one point per method, cost on a log axis.
 
     Parameters
@@ -32,11 +38,13 @@ def quality_cost(
     title
         Heading.
     ax
-        Axes to draw on; else a new figure.
+        Axes to draw on; else those of a new figure.
+    save
+        File to write the figure to; its ending says the format.
 
     Returns
     -------
-    The figure. Methods whose cost or value was not measured are named below it.
+    The axes. Methods whose cost or value was not measured are named below it.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -84,4 +92,4 @@ def quality_cost(
         note = f"\nnot drawn, cost not measured: {', '.join(plain(name) for name in missing)}" if missing else ""
         ax.set_xlabel(f"CPU seconds, log scale{note}")
         ax.set_title(plain(title, 60), pad=20 if kinds else None)
-        return figure_of(ax)
+        return finish(ax, save)

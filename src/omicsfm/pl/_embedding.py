@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
+from mudata import MuData
 
 from omicsfm._errors import InputError
-from omicsfm.pl._style import INK, MARKERS, MISSING, TOL_MUTED, WIDTH, canvas, colours, figure_of, plain, spread
+from omicsfm.bench._pictures import measured_sets
+from omicsfm.pl._style import INK, MARKERS, MISSING, TOL_MUTED, WIDTH, canvas, colours, figure_of, finish, plain, spread
+from omicsfm.tl._layout import umap_layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MOST_GROUPS = len(TOL_MUTED) * len(MARKERS)
 _NAMED_IN_PLACE = 12
@@ -25,14 +30,114 @@ def _middle(points: np.ndarray) -> np.ndarray:
 
 
 def embedding(
-    x: Any, y: Any, groups: Sequence[Any], *, title: str = "", name_in_place: bool = True, ax: Axes | None = None
-) -> Figure:
+    data: MuData | AnnData,
+    basis: str = "X_mosaic",
+    *,
+    color: str | None = None,
+    title: str | None = None,
+    seed: int = 0,
+    ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+) -> Axes:
+    """Scatter cells in two dimensions, coloured by what is known of them. For looking only.
+
+    Parameters
+    ----------
+    data
+        With the embedding in ``obsm``.
+    basis
+        Its key. One with more than two columns, such as the state that :func:`omicsfm.tl.integrate` writes, is laid out
+        by UMAP first (at most 5,000 cells, drawn at random); nothing is written back.
+    color
+        Column of ``obs``, or "modality_mask": the modalities that a cell was measured in. Numbers get a scale, all else
+        groups, the names of at most 12 of which are written at their middle; None: all cells alike.
+    title
+        Heading; None: `color`.
+    seed
+        Of the layout.
+    ax
+        Axes to draw on; else those of a new figure.
+    save
+        File to write the figure to; its ending says the format.
+
+    Returns
+    -------
+    The axes.
+
+    Raises
+    ------
+    InputError
+        If there is no such embedding or column.
+    """
+    if basis not in data.obsm:
+        raise InputError(
+            f"embedding: there is no obsm['{basis}'], found {[str(key) for key in data.obsm]}. "
+            "Fix: ofm.tl.integrate(mdata), or name another."
+        )
+    state = np.asarray(data.obsm[basis], dtype=np.float64)
+    rows, xy = (np.arange(len(state)), state) if state.shape[1] == 2 else umap_layout(state, seed=seed)
+    heading = (color or "") if title is None else title
+    values = _values(data, color)
+    if isinstance(values, pd.Series) and pd.api.types.is_numeric_dtype(values) and values.dtype.kind != "b":
+        return _scaled(xy, values.to_numpy(dtype=float)[rows], title=heading, ax=ax, save=save)
+    groups = np.full(len(state), None) if values is None else np.asarray(values, dtype=object)
+    return grouped(xy[:, 0], xy[:, 1], list(groups[rows]), title=heading, ax=ax, save=save)
+
+
+def _values(data: MuData | AnnData, color: str | None) -> pd.Series | np.ndarray | None:
+    if color is None:
+        return None
+    if color == "modality_mask" and isinstance(data, MuData):
+        return measured_sets(data)
+    if color not in data.obs.columns:
+        close = get_close_matches(color, [str(c) for c in data.obs.columns], n=3)
+        raise InputError(
+            f"embedding: obs has no column '{color}'. "
+            f"Fix: {'did you mean ' + ', '.join(close) + '?' if close else 'name a column of obs.'}"
+        )
+    return data.obs[color]
+
+
+def _scaled(
+    xy: np.ndarray, values: np.ndarray, *, title: str, ax: Axes | None, save: str | os.PathLike[str] | None
+) -> Axes:
+    """Colour cells by a number; those without one lie in grey below."""
+    size = _size(len(xy))
+    order = np.random.default_rng(0).permutation(len(xy))
+    known = order[np.isfinite(values[order])]
+    with canvas(WIDTH * 0.82, ax) as ax:
+        none = xy[~np.isfinite(values)]
+        ax.scatter(none[:, 0], none[:, 1], color=MISSING, s=size, linewidths=0, rasterized=True)
+        looks: dict[str, Any] = {"s": size, "cmap": "cividis", "linewidths": 0, "rasterized": True}
+        drawn = ax.scatter(xy[known, 0], xy[known, 1], c=values[known], **looks)
+        bar = figure_of(ax).colorbar(drawn, ax=ax, pad=0.02)
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        ax.set_title(plain(title, 60))
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        return finish(ax, save)
+
+
+def _size(n: int) -> float:
+    return float(np.clip(9000 / max(n, 1), 1.5, 14))
+
+
+def grouped(
+    x: Any,
+    y: Any,
+    groups: Sequence[Any],
+    *,
+    title: str = "",
+    name_in_place: bool = True,
+    ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+) -> Axes:
     """Scatter cells by two coordinates, coloured by group.
 
     Parameters
     ----------
     x, y
-        (n,) coordinates, such as those of a UMAP.
+        (n,) coordinates.
     groups
         (n,) group of every cell; missing (None, NaN) is drawn in grey below the others.
     title
@@ -40,12 +145,12 @@ def embedding(
     name_in_place
         Write each group's name at the middle of its cells too (up to 12 groups). Right for groups that lie apart, such
         as cell types; wrong for those that should mix, such as donors.
-    ax
-        Axes to draw on; else a new figure.
+    ax, save
+        As in :func:`embedding`.
 
     Returns
     -------
-    The figure; points are one picture inside it, drawn in random order so that no group hides another.
+    The axes; points are one picture inside them, drawn in random order so that no group hides another.
 
     Raises
     ------
@@ -68,7 +173,7 @@ def embedding(
     palette = np.array([*colours(len(shown)), MISSING])
     order = np.random.default_rng(0).permutation(len(points))
     order = order[np.argsort(codes[order] >= 0, kind="stable")]
-    size = float(np.clip(9000 / max(len(points), 1), 1.5, 14))
+    size = _size(len(points))
     n_rows = -(-(len(shown) + bool((codes < 0).any())) // 3)
     with canvas(WIDTH * 0.82 + 0.19 * n_rows + 0.25, ax) as ax:
         for shape in range(-(-len(shown) // len(TOL_MUTED)) or 1):
@@ -110,4 +215,4 @@ def embedding(
         ax.set_title(plain(title, 60))
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
-        return figure_of(ax)
+        return finish(ax, save)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from omicsfm.pl._style import BAD, GOOD, NEUTRAL, canvas, figure_of, plain
+from omicsfm.pl._style import BAD, GOOD, NEUTRAL, canvas, finish, plain
 from omicsfm.pl.facts import gains
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # favours -> colour and shape; the shape says it without the colour.
 LOOKS = {"method": (GOOD, "o", GOOD), "baseline": (BAD, "s", BAD), "neither": (NEUTRAL, "o", "white")}
 
 
-def forest(verdicts: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Figure:
+def forest(
+    verdicts: pd.DataFrame, *, title: str = "", ax: Axes | None = None, save: str | os.PathLike[str] | None = None
+) -> Axes:
     """Draw every comparison of a method with its best baseline: gain and interval, one line each.
 
     Parameters
@@ -29,11 +31,13 @@ def forest(verdicts: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -
     title
         Heading.
     ax
-        Axes to draw on; else a new figure.
+        Axes to draw on; else those of a new figure.
+    save
+        File to write the figure to; its ending says the format.
 
     Returns
     -------
-    The figure. Values right of zero favour the method, also for metrics that should be low.
+    The axes. Values right of zero favour the method, also for metrics that should be low.
     """
     table = pd.concat([verdicts.reset_index(drop=True), gains(verdicts.reset_index(drop=True))], axis=1)
     several = table["method"].nunique() > 1
@@ -61,4 +65,4 @@ def forest(verdicts: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -
         ax.spines["left"].set_visible(False)
         ax.set_xlabel("← baseline better  |  method better →")
         ax.set_title(plain(title, 60))
-        return figure_of(ax)
+        return finish(ax, save)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from omicsfm._errors import InputError
-from omicsfm.pl._style import BAD, GOOD, canvas, figure_of, plain
+from omicsfm.pl._style import BAD, GOOD, canvas, figure_of, finish, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MANY = 30
 
 
-def imputation(observed: Any, predicted: Any, *, scale: str = "", title: str = "", ax: Axes | None = None) -> Figure:
+def imputation(
+    observed: Any,
+    predicted: Any,
+    *,
+    scale: str = "",
+    title: str = "",
+    ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+) -> Axes:
     """Draw predicted against measured values as a density.
 
     Parameters
@@ -29,11 +37,13 @@ def imputation(observed: Any, predicted: Any, *, scale: str = "", title: str = "
     title
         Heading.
     ax
-        Axes to draw on; else a new figure.
+        Axes to draw on; else those of a new figure.
+    save
+        File to write the figure to; its ending says the format.
 
     Returns
     -------
-    The figure; the diagonal is a perfect prediction.
+    The axes; the diagonal is a perfect prediction.
 
     Raises
     ------
@@ -62,12 +72,18 @@ def imputation(observed: Any, predicted: Any, *, scale: str = "", title: str = "
         ax.set_ylabel(f"predicted{unit}")
         ax.legend(loc="upper left", borderpad=0)
         ax.set_title(plain(title, 60))
-        return figure_of(ax)
+        return finish(ax, save)
 
 
 def coverage(
-    by_label: pd.DataFrame, *, level: float, overall: float | None = None, title: str = "", ax: Axes | None = None
-) -> Figure:
+    by_label: pd.DataFrame,
+    *,
+    level: float,
+    overall: float | None = None,
+    title: str = "",
+    ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+) -> Axes:
     """Draw how many measured values the intervals held, by cell type, against the level they promise.
 
     Parameters
@@ -82,11 +98,13 @@ def coverage(
     title
         Heading.
     ax
-        Axes to draw on; else a new figure.
+        Axes to draw on; else those of a new figure.
+    save
+        File to write the figure to; its ending says the format.
 
     Returns
     -------
-    The figure.
+    The axes.
     """
     table = by_label.sort_values("n", ascending=False)
     hidden = max(len(table) - _MANY, 0)
@@ -112,4 +130,4 @@ def coverage(
         ax.set_xlabel(f"measured values inside their interval{note}")
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, borderpad=0.2, columnspacing=1)
         ax.set_title(plain(title, 60), pad=20)
-        return figure_of(ax)
+        return finish(ax, save)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,10 @@ import pandas as pd
 from mudata import MuData
 
 from omicsfm import contract
-from omicsfm.pl._style import GOOD, canvas, figure_of, plain
+from omicsfm.pl._style import GOOD, canvas, finish, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MANY = 40
 
@@ -30,7 +30,9 @@ def _groups(mdata: MuData) -> dict[str, Any]:
     return {"modalities": list(mask.columns), "groups": groups}
 
 
-def modality_mask(data: MuData | Mapping[str, Any], *, ax: Axes | None = None) -> Figure:
+def modality_mask(
+    data: MuData | Mapping[str, Any], *, ax: Axes | None = None, save: str | os.PathLike[str] | None = None
+) -> Axes:
     """Draw which batches have which modalities: filled = measured, dashed = absent, cells in numbers.
 
     Parameters
@@ -39,11 +41,13 @@ def modality_mask(data: MuData | Mapping[str, Any], *, ax: Axes | None = None) -
         A MuData, or ``{"modalities": [name, ...], "groups": [{"batch", "n", "measured": [name, ...]}, ...]}``. A batch
         may have several groups. Beyond 40 groups the smallest are summed up in one last line.
     ax
-        Axes to draw on; else a new figure.
+        Axes to draw on; else those of a new figure.
+    save
+        File to write the figure to; its ending says the format.
 
     Returns
     -------
-    The figure.
+    The axes.
     """
     from matplotlib.patches import Rectangle
 
@@ -86,4 +90,4 @@ def modality_mask(data: MuData | Mapping[str, Any], *, ax: Axes | None = None) -
         ax.xaxis.tick_top()
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-        return figure_of(ax)
+        return finish(ax, save)

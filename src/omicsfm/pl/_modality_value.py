@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from omicsfm.pl._style import BAD, GOOD, NEUTRAL, canvas, figure_of, plain
+from omicsfm.pl._style import BAD, GOOD, NEUTRAL, canvas, finish, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _TOLD = {"cell_state": "label of a cell", "imputation": "imputed", "matching": "halves matched"}
 
 
-def modality_value(table: pd.DataFrame, *, title: str = "What each modality adds", ax: Axes | None = None) -> Figure:
+def modality_value(
+    table: pd.DataFrame,
+    *,
+    title: str = "What each modality adds",
+    ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+) -> Axes:
     """Draw what each modality adds to each task: difference and interval, one line each.
 
     Parameters
@@ -26,11 +32,13 @@ def modality_value(table: pd.DataFrame, *, title: str = "What each modality adds
     title
         Heading.
     ax
-        Axes to draw on; else a new figure.
+        Axes to draw on; else those of a new figure.
+    save
+        File to write the figure to; its ending says the format.
 
     Returns
     -------
-    The figure. Right of zero the modality helps; filled where the interval leaves zero out.
+    The axes. Right of zero the modality helps; filled where the interval leaves zero out.
     """
     rows = table[table["modality"] != ""].reset_index(drop=True)
     with canvas(0.8 + 0.52 * max(len(rows), 1), ax) as ax:
@@ -55,4 +63,4 @@ def modality_value(table: pd.DataFrame, *, title: str = "What each modality adds
         ax.spines["left"].set_visible(False)
         ax.set_xlabel("← hurts  |  adds →")
         ax.set_title(plain(title, 60))
-        return figure_of(ax)
+        return finish(ax, save)

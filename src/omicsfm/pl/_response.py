@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from omicsfm._errors import InputError
-from omicsfm.pl._screen import finish
-from omicsfm.pl._style import BAD, GOOD, NEUTRAL, canvas, plain
+from omicsfm.pl._style import BAD, GOOD, NEUTRAL, canvas, finish, plain
 from omicsfm.pl.facts import arrow, direction
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from omicsfm._errors import InputError
-from omicsfm.pl._screen import finish
-from omicsfm.pl._style import BAD, GOOD, MISSING, canvas, figure_of, plain
+from omicsfm.pl._style import BAD, GOOD, MISSING, canvas, figure_of, finish, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from omicsfm._errors import InputError
-from omicsfm.pl._style import GOOD, INK, NEUTRAL, canvas, figure_of, plain, spread
+from omicsfm.pl._style import GOOD, INK, NEUTRAL, canvas, finish, plain, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,13 +87,6 @@ def reproducibility(
         told = f"{int(good.sum())} of {len(table)} perturbations measurable"
         ax.set_title(plain(title or told, 60), pad=20)
         return finish(ax, save)
-
-
-def finish(ax: Axes, save: str | os.PathLike[str] | None) -> Axes:
-    """Write the figure of axes to a file if one is named, and give the axes back."""
-    if save is not None:
-        figure_of(ax).savefig(save, bbox_inches="tight", dpi=200)
-    return ax
 
 
 def _name(row: pd.Series) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,9 +48,22 @@ _RC: Any = {
 }
 
 
+_DETACHED: ContextVar[bool] = ContextVar("detached", default=False)
+
+
+@contextmanager
+def detached() -> Iterator[None]:
+    """Make new figures that pyplot does not know, for those that nobody will look at in a session."""
+    token = _DETACHED.set(True)
+    try:
+        yield
+    finally:
+        _DETACHED.reset(token)
+
+
 @contextmanager
 def canvas(height: float, ax: Axes | None = None) -> Iterator[Axes]:
-    """Give axes to draw on, in our style: `ax`, or new ones on a Figure that pyplot does not know.
+    """Give axes to draw on, in our style: `ax`, or those of a new figure, which notebooks show by themselves.
 
     Parameters
     ----------
@@ -58,15 +73,32 @@ def canvas(height: float, ax: Axes | None = None) -> Iterator[Axes]:
         Axes to use instead.
     """
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
     with mpl.rc_context(_RC):
-        yield Figure(figsize=(WIDTH, height), layout="constrained").add_subplot() if ax is None else ax
+        yield _figure(height).add_subplot() if ax is None else ax
 
 
-def figure_of(ax: Axes) -> Figure:
+def _figure(height: float) -> Figure:
+    looks: Any = {"figsize": (WIDTH, height), "layout": "constrained"}
+    if _DETACHED.get():
+        from matplotlib.figure import Figure
+
+        return Figure(**looks)
+    import matplotlib.pyplot as plt
+
+    return plt.figure(**looks)
+
+
+def finish(ax: Axes, save: str | os.PathLike[str] | None) -> Axes:
+    """Write the figure of axes to a file if one is named, and give the axes back."""
+    if save is not None:
+        figure_of(ax).savefig(save, bbox_inches="tight", dpi=200)
+    return ax
+
+
+def figure_of(drawn: Axes | Figure) -> Figure:
     """Give the whole figure that axes belong to."""
-    figure: Any = ax.get_figure(root=True)
+    figure: Any = drawn.get_figure(root=True)
     return figure
 
 
@@ -99,13 +131,13 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
     return out
 
 
-def svg(figure: Figure) -> str:
+def svg(drawn: Axes | Figure) -> str:
     """Give a figure as SVG text: words stay text, scatters are pictures inside it; the same figure, the same bytes.
 
     Parameters
     ----------
-    figure
-        Any matplotlib Figure.
+    drawn
+        Any matplotlib Figure, or axes in one, as the functions here return them.
 
     Returns
     -------
@@ -115,6 +147,6 @@ def svg(figure: Figure) -> str:
 
     buffer = io.StringIO()
     with mpl.rc_context(_RC):
-        figure.savefig(buffer, format="svg", dpi=160, metadata={"Date": None})
+        figure_of(drawn).savefig(buffer, format="svg", dpi=160, metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]

@@ -14,6 +14,7 @@ import pandas as pd
 from omicsfm import __version__
 from omicsfm._errors import InputError
 from omicsfm.io import atomic
+from omicsfm.pl._style import detached
 from omicsfm.report import _figures, _response, _tables, _words
 
 if TYPE_CHECKING:
@@ -105,11 +106,12 @@ def build(results: Results, path: str | os.PathLike[str] = "report.html") -> Pat
     target = Path(path)
     if not len(results.table):
         raise InputError("report.build: results with scores are needed, found none. Fix: run omicsfm.bench.run first.")
-    sections = list(_sections(results))
+    with detached():
+        sections, mask = list(_sections(results)), _figures.mask(results.pictures.get("mask"))
     html = _template().render(
         version=__version__,
         datasets=list(dict.fromkeys(results.table["dataset"])),
-        mask=_figures.mask(results.pictures.get("mask")),
+        mask=mask,
         sections=sections,
         counts=_words.counts(results.verdicts),
         audit=_tables.audit(results.audit),

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from omicsfm import pl
+from omicsfm.pl._embedding import grouped
 from omicsfm.report._words import counts
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class Picture:
     caption: str
 
 
-def _picture(figure: Figure, *, alt: str, caption: str) -> Picture:
-    text = pl.svg(figure)
+def _picture(drawn: Axes, *, alt: str, caption: str) -> Picture:
+    text = pl.svg(drawn)
     # In an <img> no id of one figure can meet that of another, and nothing inside can run.
     uri = "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode("ascii")
     width, height = (round(float(v) * 96 / 72) for v in re.findall(r'(?:width|height)="([\d.]+)pt"', text)[:2])
@@ -86,7 +87,7 @@ def embeddings(picture: Mapping[str, Any] | None) -> list[Picture]:
     }
     return [
         _picture(
-            pl.embedding(picture["x"], picture["y"], picture[key], title=title, name_in_place=key == "label"),
+            grouped(picture["x"], picture["y"], picture[key], title=title, name_in_place=key == "label"),
             alt=f"UMAP of the joint embedding of {len(picture['x']):,} cells, coloured {title.lower()}.",
             caption=f"UMAP of the joint embedding, for looking only: no score rests on it. {hopes[key]}",
         )

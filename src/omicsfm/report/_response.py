@@ -12,7 +12,6 @@ from omicsfm import pl
 from omicsfm.pl._response import rank_correlation, response_ranking, response_reliability
 from omicsfm.pl._response_heatmap import response_heatmap
 from omicsfm.pl._screen import reproducibility
-from omicsfm.pl._style import figure_of
 from omicsfm.pl.facts import direction
 from omicsfm.report._figures import Picture, _picture
 
@@ -107,7 +106,7 @@ def _reliability(picture: Mapping[str, Any]) -> Picture | None:
     if len(x) < 3:
         return None
     return _picture(
-        figure_of(response_reliability(x, y, unit=found["metric"])),
+        response_reliability(x, y, unit=found["metric"]),
         alt=f"{found['metric']} against predicted reliability of {len(x)} held-out predictions, with means of bins.",
         caption="Does the model know how good it is? Held-out predictions; the line should fall.",
     )
@@ -119,7 +118,7 @@ def _gate(picture: Mapping[str, Any]) -> Picture | None:
         return None
     table["reliability"] = table["reliability"].astype(float)
     return _picture(
-        figure_of(reproducibility(table)),
+        reproducibility(table),
         alt=f"Reproducibility of the effects of {len(table)} perturbations against their number of cells.",
         caption="What can be measured at all: effects of independent halves of the cells, each with its own controls. "
         "Dashed: needed. Above it and open: control cells of that number repeat as well.",
@@ -131,7 +130,7 @@ def _ranking(picture: Mapping[str, Any]) -> Picture | None:
     if known.empty or direction(found["metric"]) is None:
         return None
     return _picture(
-        figure_of(response_ranking(known, metric=found["metric"], baseline=found["baseline"])),
+        response_ranking(known, metric=found["metric"], baseline=found["baseline"]),
         alt=f"{found['metric']} of the best and worst of {len(known)} predictions, with that of {found['baseline']}.",
         caption=f"Best and worst held-out predictions. Bar: {found['baseline']} on the same perturbation.",
     )
@@ -146,7 +145,7 @@ def _heatmap(picture: Mapping[str, Any]) -> Picture | None:
         for key in ("predicted", "observed")
     )
     return _picture(
-        figure_of(response_heatmap(predicted, observed)),
+        response_heatmap(predicted, observed),
         alt=f"Predicted beside observed effects of {len(found['names'])} perturbations on {len(found['genes'])} genes.",
         caption="Held-out effects. Genes and perturbations are those with the largest predicted effect; what was "
         "observed had no part in the choice. Grey: not measured.",
