@@ -17,7 +17,7 @@ def table(title: str, columns: list[str], rows: list[list[object]]) -> None:
     """Print a table."""
     out = Table(title=title, title_justify="left")
     for i, name in enumerate(columns):
-        out.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+        out.add_column(name, justify="left" if i == 0 else "right", no_wrap=i > 0)
     for row in rows:
         out.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
     Console(width=150).print(out)

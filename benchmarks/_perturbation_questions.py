@@ -52,6 +52,11 @@ class Ask:
     seeds: int = 3
     peers: tuple[str, ...] = ()
 
+    @property
+    def contexts(self) -> bool:
+        """Whether it is asked what happens in a new context or donor."""
+        return self.key.startswith("kang")
+
 
 def replogle(line: str | None = None) -> Any:
     """Ranked effects of 585 knockdowns, in one line or both."""

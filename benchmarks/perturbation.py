@@ -35,6 +35,7 @@ from omicsfm.metrics import METRICS
 HERE = Path(__file__).resolve().parent
 MODEL = "ResponseModel"
 PEER_SEEDS = 3
+GOAL_OF_CONTEXTS = "MatchedContext"  # what is to be surpassed in new contexts, even where another baseline is better
 
 
 def arguments() -> argparse.Namespace:
@@ -136,10 +137,13 @@ def collect(args: argparse.Namespace) -> None:
             measurable = ", ".join(screen["measurable"])
             screens.append({"ask": key, "verdict": allowed, "reason": screen["reason"], "measurable": measurable})
         if allowed:
-            methods = (*ask.methods, *ask.peers)
-            question = Question(key, ask.task(0), MODEL, tuple(m for m in methods if "permuted" not in m))
             judged = {k: v for k, v in values.items() if not (screen and k[0] in screen["refused"])}
-            said.append(verdicts(compare(question, judged, cost, seed=0)).assign(ask=key))
+            methods = tuple(m for m in (*ask.methods, *ask.peers) if "permuted" not in m)
+            against = {"best baseline": methods} | ({GOAL_OF_CONTEXTS: (GOAL_OF_CONTEXTS,)} if ask.contexts else {})
+            for name, baselines in against.items():
+                question = Question(key, ask.task(0), MODEL, baselines)
+                found = verdicts(compare(question, judged, cost, seed=0))
+                said.append(found.assign(ask=key, against=name))
         for goal in ask.goals:
             value = means[goal.metric]
             reached = (goal.least is None or value >= goal.least) and (goal.most is None or value <= goal.most)

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from omicsfm import io
+from omicsfm import _html, io
 from omicsfm._errors import InputError
 
 COLUMNS = (
@@ -85,3 +85,13 @@ class Results:
             raise InputError(f"Results.load: '{path}' was written by a newer omicsfm. Fix: upgrade omicsfm.")
         frame = table.replace_schema_metadata({}).to_pandas()
         return cls(frame, pd.DataFrame(rest["verdicts"]), pd.DataFrame(rest["audit"]), rest["meta"], rest["pictures"])
+
+    def _repr_html_(self) -> str:
+        said = self.verdicts["words"].astype(str) if len(self.verdicts) else ["No method was compared with a baseline."]
+        mean = self.table.groupby(["task", "dataset", "method", "metric"], sort=False)["value"].mean()
+        return (
+            _html.heading(f"Results of suite '{self.meta.get('suite', '')}'")
+            + _html.items(said)
+            + _html.table(mean.unstack("metric").reset_index())
+            + _html.items(str(words) for words in self.meta.get("limits", ()))
+        )

@@ -10,22 +10,12 @@ def list_(*, as_json: Json = False) -> None:
     """List the data sets of the registry."""
     from omicsfm import datasets
 
-    entries = [datasets.info(name) for name in datasets.registry().names()]
+    registry = datasets.registry()
     if as_json:
-        say([entry.model_dump(mode="json") for entry in entries], "", as_json=True)
+        say([entry.model_dump(mode="json") for entry in registry.datasets], "", as_json=True)
         return
-    rows = [
-        (
-            entry.name,
-            " + ".join(entry.modalities) or "files",
-            f"{entry.n_obs:,}" if entry.n_obs else "-",
-            entry.organism,
-            entry.licence,
-            entry.title,
-        )
-        for entry in entries
-    ]
-    show(("name", "modalities", "cells", "organism", "licence", "title"), rows)
+    table = registry.table()
+    show(tuple(table.columns), list(table.itertuples(index=False, name=None)))
 
 
 def info(name: str, /, *, as_json: Json = False) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pandas as pd
+
+from omicsfm import _html
 from omicsfm._errors import InputError
 
 SCHEMA_VERSION = 1
@@ -89,3 +92,10 @@ class CheckReport:
         lines += [f"  {i}. {violation}" for i, violation in enumerate(self.violations, start=1)]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        if self.ok:
+            return _html.heading("The MuData meets the contract") + _html.items(self.notes)
+        rows = [(v.modality or "", v.key, v.found, v.fix) for v in self.violations]
+        found = pd.DataFrame(rows, columns=["modality", "key", "found", "fix"])
+        return _html.heading(f"{len(rows)} violation(s) of the contract") + _html.table(found) + _html.items(self.notes)

@@ -9,9 +9,11 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
+import pandas as pd
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from omicsfm import _html
 from omicsfm._errors import InputError
 
 Recipe = Literal["rna", "atac", "protein", "guide", "methylation", "continuous"]
@@ -218,6 +220,24 @@ class Registry(_Strict):
     def names(self) -> list[str]:
         """Names of all data sets, in the registry's order."""
         return [entry.name for entry in self.datasets]
+
+    def table(self) -> pd.DataFrame:
+        """Give a row per data set: name, modalities, cells, organism, licence, title."""
+        rows = [
+            (
+                entry.name,
+                " + ".join(entry.modalities) or "files",
+                f"{entry.n_obs:,}" if entry.n_obs else "-",
+                entry.organism,
+                entry.licence,
+                entry.title,
+            )
+            for entry in self.datasets
+        ]
+        return pd.DataFrame(rows, columns=["name", "modalities", "cells", "organism", "licence", "title"])
+
+    def _repr_html_(self) -> str:
+        return _html.heading(f"{len(self.datasets)} data sets, ofm.datasets.load(name)") + _html.table(self.table())
 
     def get(self, name: str) -> Entry:
         """Return the entry of one data set.

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from mudata import MuData
 
+from omicsfm import _html
 from omicsfm.pp import Tokenizer, dense_nan
 
 
@@ -58,6 +59,12 @@ class Imputation:
             level=level,
             transform=lambda x: dense_nan(recipe.scale(x), None),
         )
+
+    def _repr_html_(self) -> str:
+        told = f"{self.mean.shape[0]:,} cells x {self.mean.shape[1]:,} features, {self.level:.0%} intervals"
+        width = (self.upper - self.lower).mean()
+        summary = pd.DataFrame({"mean": self.mean.mean(), "sd": self.sd.mean(), "width of the interval": width})
+        return _html.heading(f"Imputation: {told}") + _html.table(summary, index=True, rows=10)
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from scipy.stats import norm
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from omicsfm import contract
+from omicsfm import _html, contract
 from omicsfm._errors import InputError
 from omicsfm.pp import ResponseData, response_data
 from omicsfm.pp._response_data import DESIGN
@@ -39,6 +39,13 @@ class Response:
     upper: pd.DataFrame
     reliability: pd.Series
     level: float
+
+    def _repr_html_(self) -> str:
+        size = np.sqrt(np.square(self.mean).mean(axis=1))
+        largest = self.mean.abs().idxmax(axis=1) if self.mean.shape[1] else ""
+        shown = self.design.assign(reliability=self.reliability, size=size, largest=largest)
+        told = f"{len(shown):,} predictions x {self.mean.shape[1]:,} genes, {self.level:.0%} intervals"
+        return _html.heading(f"Response: {told}") + _html.table(shown, rows=20)
 
 
 @runtime_checkable
