@@ -67,7 +67,7 @@ study: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/integration.py
 
 notebooks: $(STAMP)
-	$(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) 'ipykernel>=6' 'nbclient>=0.10'
+	$(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) 'ipykernel>=6' 'ipywidgets>=8' 'nbclient>=0.10'
 	OMP_NUM_THREADS=1 $(BIN)/python notebooks/_execute.py notebooks/*.ipynb
 
 # scmidas declares torch<2.11 and works without; scglue works without pynvml, which warns at every import of torch; pertpy

@@ -15,7 +15,6 @@ import omicsfm as ofm
 from omicsfm import contract, metrics
 from omicsfm.bench import Cost
 from omicsfm.metrics import METRICS
-from omicsfm.tasks._splits import drop_modality
 
 METHODS = ("LinearMosaic", "RidgeImputer", "KNNImputer", "MeanImputer")
 
@@ -30,7 +29,7 @@ def main() -> None:
         for target in mdata.mod:
             can = (mask[target] & (mask.sum(axis=1) > 1)).to_numpy()
             held = can & (np.random.default_rng(0).permutation(mdata.n_obs) % 5 == 0)
-            train = drop_modality(mdata, target, held)
+            train = contract.hide(mdata, target, held)
             query = contract.subset(train, np.isin(train.obs_names, mdata.obs_names[held]))
             source = contract.subset(mdata, held)
             for method in METHODS:

@@ -15,6 +15,7 @@ import nbformat
 from nbclient import NotebookClient
 
 MAX_BYTES = 2_000_000
+os.environ["TQDM_DISABLE"] = "1"  # a bar that was drawn once says nothing to a reader
 
 
 def main(paths: list[str]) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import sys
 import tomllib
 import zipfile
 from email.parser import Parser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
@@ -76,6 +78,21 @@ def test_require_passes_on_an_error_inside_an_installed_module(tmp_path: Path, m
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="its_own_missing_thing"):
         require("broken_inside_xyz", extra="peers")
+
+
+def test_progress_is_shown_in_a_notebook(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    from omicsfm._progress import progress
+
+    class ZMQInteractiveShell:  # what a notebook's kernel has
+        pass
+
+    fake = SimpleNamespace(get_ipython=ZMQInteractiveShell)
+    monkeypatch.setitem(sys.modules, "IPython", fake)
+    assert list(progress([1, 2], desc="working")) == [1, 2]
+    assert "working" in capsys.readouterr().err
+    fake.get_ipython = lambda: None
+    assert list(progress([1, 2], desc="working")) == [1, 2]
+    assert capsys.readouterr().err == ""
 
 
 def test_progress_is_silent_and_transparent_without_a_terminal(capsys: pytest.CaptureFixture[str]):

@@ -1,7 +1,8 @@
-"""Progress bars: shown to a person at a terminal, silent everywhere else."""
+"""Progress bars: shown to a person at a terminal or in a notebook, silent everywhere else."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import TypeVar
@@ -23,10 +24,16 @@ def progress(iterable: Iterable[T], *, desc: str | None = None, total: int | Non
 
     Returns
     -------
-    The items in order; the bar is drawn only where standard error is a terminal.
+    The items in order; the bar is drawn only where standard error is a terminal, or a notebook. TQDM_DISABLE=1 in the
+    environment silences it there too.
     """
-    if not sys.stderr.isatty():
+    if os.environ.get("TQDM_DISABLE") or not (sys.stderr.isatty() or _in_notebook()):
         return iterable
     from tqdm.auto import tqdm  # tqdm.auto looks for notebooks: not at `import omicsfm`
 
     return tqdm(iterable, desc=desc, total=total, leave=None)  # of nested bars the outer one stays
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"

@@ -132,3 +132,22 @@ def test_measured(good):
     good.obs["batch"] = ["x", "x", "x", "z", "z", "z"]
     with pytest.raises(ofm.InputError, match="no column for batch = z"):
         contract.measured(good, "rna")
+
+
+def test_what_is_hidden_is_out_of_reach_and_the_rest_stays(good):
+    mdata = good
+    first = mdata.mod["rna"].obs_names[:3]
+    cells = mdata.obs_names.isin(first)
+    hidden = contract.hide(mdata, "rna", np.asarray(cells))
+    assert not set(first) & set(hidden.mod["rna"].obs_names)
+    for mod, adata in mdata.mod.items():
+        if mod != "rna":
+            assert list(hidden.mod[mod].obs_names) == list(adata.obs_names)
+    assert set(mdata.mod["rna"].obs_names) >= set(first)  # the data themselves are untouched
+    with pytest.raises(ofm.InputError, match="no modality 'dna'"):
+        contract.hide(mdata, "dna", np.asarray(cells))
+    with pytest.raises(ofm.InputError, match="a bool for each"):
+        contract.hide(mdata, "rna", np.flatnonzero(cells))
+    alone = contract.select(mdata, {"rna": np.ones(mdata.n_obs, dtype=bool)})
+    with pytest.raises(ofm.InputError, match="no cell is left"):
+        contract.hide(alone, "rna", np.ones(alone.n_obs, dtype=bool))

@@ -8,7 +8,7 @@ import pytest
 import omicsfm as ofm
 from omicsfm import contract
 from omicsfm.tasks import Annotation, CellState, Imputation, MosaicIntegration
-from omicsfm.tasks._splits import donors, drop_modality, duplicates, hide_labels, pseudo_cells
+from omicsfm.tasks._splits import donors, duplicates, hide_labels, pseudo_cells
 from omicsfm.testing import toy_mosaic
 
 
@@ -77,7 +77,7 @@ def test_dropped_modality_leaves_no_trace(toy):
     plain = contract.subset(toy, np.ones(toy.n_obs, dtype=bool))
     y = plain.mod["protein"].X
     plain.mod["protein"].X = np.array(y.toarray() if hasattr(y, "toarray") else y, dtype=np.float32)
-    a, b = (drop_modality(m, "protein", cells) for m in (plain, changed))
+    a, b = (contract.hide(m, "protein", cells) for m in (plain, changed))
     assert contract.fingerprint(a) == contract.fingerprint(b)
     assert contract.fingerprint(plain) != contract.fingerprint(changed)
 

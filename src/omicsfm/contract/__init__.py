@@ -12,7 +12,7 @@ from omicsfm.contract._fingerprint import fingerprint
 from omicsfm.contract._perturbation import CONTROL, EVERYWHERE, canonical, guide_modality, members, perturbations
 from omicsfm.contract._recipes import RECIPES, recipe_for_name
 from omicsfm.contract._rows import batches, labels, measured, modality_mask, rows, subset
-from omicsfm.contract._select import select
+from omicsfm.contract._select import hide, select
 from omicsfm.contract._setup import setup
 from omicsfm.contract._state import control_of, history, keys, organism_of, recipe_of, record
 from omicsfm.contract._types import SCHEMA_VERSION, CheckReport, Keys, Violation
@@ -32,6 +32,7 @@ __all__ = [
     "control_of",
     "fingerprint",
     "guide_modality",
+    "hide",
     "history",
     "keys",
     "labels",

@@ -49,12 +49,6 @@ def hide_labels(mdata: MuData, hidden: np.ndarray) -> MuData:
     return out
 
 
-def drop_modality(mdata: MuData, mod: str, cells: np.ndarray) -> MuData:
-    """Copy in which some cells (bool over obs) were not measured in `mod`; cells left with nothing are gone."""
-    mask = contract.modality_mask(mdata)
-    return contract.select(mdata, {m: mask[m].to_numpy() & ~(cells & (m == mod)) for m in mdata.mod})
-
-
 def pseudo_cells(mdata: MuData, cells: np.ndarray) -> tuple[MuData, dict[str, list[str]]]:
     """Cut cells (bool over obs) into one pseudo-cell per modality, so that nothing tells which belong together.
 

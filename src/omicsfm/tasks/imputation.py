@@ -13,7 +13,7 @@ from omicsfm._errors import InputError
 from omicsfm.models import Imputation as Imputed
 from omicsfm.models import Imputes
 from omicsfm.pp import dense_nan
-from omicsfm.tasks._splits import donors, drop_modality, hide_labels, paired_donors
+from omicsfm.tasks._splits import donors, hide_labels, paired_donors
 from omicsfm.tasks._task import Finding, Scores, Split
 
 
@@ -49,7 +49,7 @@ class Imputation:
             any_split = True
             for donor in found:
                 hidden = mask[target].to_numpy() & (unit == donor)
-                train = drop_modality(mdata, target, hidden)
+                train = contract.hide(mdata, target, hidden)
                 train = hide_labels(train, np.ones(train.n_obs, dtype=bool))
                 asked = mdata.obs_names[has & (unit == donor)]
                 query = contract.subset(train, np.isin(train.obs_names, asked))

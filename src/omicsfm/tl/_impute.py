@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from mudata import MuData
 
-from omicsfm._errors import InputError
+from omicsfm._errors import InputError, OmicsfmWarning
 from omicsfm.tl._model import fitted, is_fitted, made_by, make, need_mudata
 from omicsfm.tl._store import put_imputation
 
@@ -17,7 +18,8 @@ def impute(mdata: MuData, modality: str, model: Any = "auto", *, seed: int = 0) 
     ``..._sd``, ``..._lower`` and ``..._upper`` hold the sd and the conformal interval; all are tables (cells x
     features, float32) on the scale of the modality's recipe (rna: normalised, log; protein: CLR). Cells that have the
     modality are predicted too, from their other modalities, so that the prediction can be held against the measurement;
-    X is never touched. A '/' in a feature's name becomes '_'.
+    one without any other modality gets the mean and the full spread. X is never touched. A '/' in a feature's name
+    becomes '_'.
 
     Parameters
     ----------
@@ -48,5 +50,8 @@ def impute(mdata: MuData, modality: str, model: Any = "auto", *, seed: int = 0) 
                 "another modality, or a model fitted on such cells."
             )
     found = fitted(mdata, made, "impute", seed=seed)
-    put_imputation(mdata, modality, found.impute(mdata, modality), **made_by(found))
+    with warnings.catch_warnings():  # said above, and by the sd
+        warnings.filterwarnings("ignore", r"\d+ cells have no modality other than", OmicsfmWarning)
+        predicted = found.impute(mdata, modality)
+    put_imputation(mdata, modality, predicted, **made_by(found))
     return found
