@@ -154,10 +154,10 @@ def test_what_cannot_be_asked():
 
 
 def test_figure_shows_every_answer(noise):
-    figure = draw(noise)
-    texts = [t.get_text() for t in figure.axes[0].texts]
+    ax = draw(noise)
+    texts = [t.get_text() for t in ax.texts]
     assert sum("label of a cell: type" in t for t in texts) == 2 and "with b" in texts
     row = noise.iloc[0]
     assert f"{row['difference']:+.3f} [{row['lower']:.3f}, {row['upper']:.3f}]" in texts
-    points = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 1]
+    points = [line for line in ax.get_lines() if len(line.get_xdata()) == 1]
     assert [p.get_xdata()[0] for p in points] == noise.loc[noise["n"] > 0, "difference"].tolist()
