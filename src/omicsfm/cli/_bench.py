@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _Many = Parameter(consume_multiple=True, negative="")
 
 
-def _verdicts(results: Results) -> list[dict]:
+def _verdicts(results: Results) -> list[dict[str, Any]]:
     columns = ["task", "dataset", "metric", "method", "baseline", "favours", "words"]
     return results.verdicts[columns].to_dict(orient="records")
 

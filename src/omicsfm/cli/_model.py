@@ -100,7 +100,9 @@ def fit(
     say({"model": str(out), **getattr(made, "fit_metrics_", {})}, f"model written to {out}", as_json=as_json)
 
 
-def _query(model: Path, file: Path, out: Path | None, *, verb: str, force: bool) -> tuple[Any, MuData, Path, dict]:
+def _query(
+    model: Path, file: Path, out: Path | None, *, verb: str, force: bool
+) -> tuple[Any, MuData, Path, dict[str, Any]]:
     """Read a model and a file once it is clear that the result may be written."""
     import omicsfm as ofm
 

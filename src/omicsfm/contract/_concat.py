@@ -101,7 +101,9 @@ def _rows_below(values: Sequence[Any]) -> Any:
     return sp.vstack(values, format="csr") if sp.issparse(first) else np.concatenate(values)
 
 
-def _feature_slots(holders: Sequence[Any], union: pd.Index, skip: set[str], lost: list[str], where: str) -> dict:
+def _feature_slots(
+    holders: Sequence[Any], union: pd.Index, skip: set[str], lost: list[str], where: str
+) -> dict[str, Any]:
     """Join varm and varp of several AnnData or MuData."""
     out: dict[str, dict[str, Any]] = {"varm": {}, "varp": {}}
     for slot, join in (("varm", join_features), ("varp", join_pairs)):

@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from omicsfm._errors import InputError
 from omicsfm.datasets._schema import PypiSource
@@ -98,7 +98,7 @@ def _refusal(archive: Path, member: str, why: str) -> str:
     return f"fetch: member '{member}' of {archive.name} {why}. Fix: correct the registry entry or the archive."
 
 
-def _one(found: list, archive: Path, member: str) -> None:
+def _one(found: list[Any], archive: Path, member: str) -> None:
     if len(found) != 1:
         raise InputError(_refusal(archive, member, "is absent" if not found else f"is there {len(found)} times"))
 

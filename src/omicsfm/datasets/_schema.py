@@ -41,7 +41,7 @@ def _spdx(expression: str) -> str:
         raise ValueError(str(err)) from err
 
 
-def _some(items: tuple) -> tuple:
+def _some(items: tuple[Any, ...]) -> tuple[Any, ...]:
     if not items:
         raise ValueError("an empty list")
     return items

@@ -219,7 +219,13 @@ def with_view(
     )
 
 
-def _canonical_start(mean: dict, covariance: dict, cross: dict, prior: dict, n_latent: int) -> FactorModel:
+def _canonical_start(
+    mean: dict[str, np.ndarray],
+    covariance: dict[str, np.ndarray],
+    cross: dict[tuple[str, str], np.ndarray],
+    prior: dict[str, float],
+    n_latent: int,
+) -> FactorModel:
     views = list(covariance)
     edge = np.cumsum([0, *(len(covariance[m]) for m in views)])
     root = {m: np.linalg.cholesky(covariance[m] + (prior[m] + 1e-10) * np.eye(len(covariance[m]))) for m in views}

@@ -83,7 +83,7 @@ def _candidates(words: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.
 
 
 @numba.njit(cache=True)
-def _word_sets(codes, offsets, k):
+def _word_sets(codes: np.ndarray, offsets: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Give the words of each sequence, or of its other strand where that is smaller: sorted, each once.
 
     Returns
@@ -119,7 +119,9 @@ def _word_sets(codes, offsets, k):
 
 
 @numba.njit(cache=True)
-def _linked(words, offsets, left, right, threshold):
+def _linked(
+    words: np.ndarray, offsets: np.ndarray, left: np.ndarray, right: np.ndarray, threshold: float
+) -> np.ndarray:
     """Say of each pair of sets of words whether their Jaccard index is at least the threshold."""
     out = np.zeros(left.size, np.bool_)
     for p in range(left.size):

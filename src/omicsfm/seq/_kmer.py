@@ -186,7 +186,9 @@ def _count_words(function: str, sequences: Any, patterns: np.ndarray, *, canonic
 
 
 @numba.njit(cache=True)
-def _count(codes, offsets, patterns, column, n_columns):
+def _count(
+    codes: np.ndarray, offsets: np.ndarray, patterns: np.ndarray, column: np.ndarray, n_columns: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count the words of a block; per sequence only the columns that occur, in order."""
     n_patterns, m = patterns.shape
     span = patterns.max() + 1

@@ -147,7 +147,14 @@ def _words(codes: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, fastmath=True)
-def _scan(words, offsets, ratios, tables, first, widths):
+def _scan(
+    words: np.ndarray,
+    offsets: np.ndarray,
+    ratios: np.ndarray,
+    tables: np.ndarray,
+    first: np.ndarray,
+    widths: np.ndarray,
+) -> None:
     """Write the best and the mean likelihood ratio of each motif in each sequence, (n_seq, 2, n_motifs).
 
     A last word may reach into the next sequence, to where its table is 1.

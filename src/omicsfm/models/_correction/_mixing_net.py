@@ -47,7 +47,7 @@ class MixingNet(nn.Module):
 Part = tuple[Tensor, Tensor, Tensor]  # scaled states, batches, weights of the cells of one view
 
 
-class _Draws(Dataset):
+class _Draws(Dataset[Any]):
     """Batches of random rows, each of one view, views in turn; the i-th is the same whoever asks."""
 
     def __init__(self, parts: list[Part], seed: list[int]) -> None:
@@ -75,7 +75,7 @@ class _MixingTraining(pl.LightningModule):
         )
         self.culprit = ""
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         draws = _Draws(self.parts, [self.options.seed, self.trainer.global_rank])
         return DataLoader(draws, batch_size=None, generator=torch.Generator().manual_seed(0))
 

@@ -21,7 +21,7 @@ TEMPERATURE = 0.1  # of the contrast, as a share of the mean squared distance be
 MAX_VALIDATION = 1024
 
 
-class _Batches(Dataset):
+class _Batches(Dataset[Any]):
     """Batches of an epoch, each as it goes to the network: collating is done here, not row by row."""
 
     def __init__(
@@ -103,7 +103,7 @@ class Training(pl.LightningModule):
 
     # ---- data
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Give this epoch's batches, this process's share of them."""
         rng = np.random.default_rng([self.options.seed, self.current_epoch])
         order = rng.permutation(self.train_rows)
@@ -117,7 +117,7 @@ class Training(pl.LightningModule):
         split = [np.array_split(v, cuts) for v in parts]
         return _loader(_Batches(self.data, *split, seed=[self.options.seed, self.current_epoch]))
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Give the held-out cells as one batch, with the same views every time."""
         rng = np.random.default_rng(self.options.seed)
         held_out = np.zeros(0, dtype=np.int64) if self.stop_rows is None else self.stop_rows
@@ -192,7 +192,9 @@ class Training(pl.LightningModule):
             terms["token"] = read["shown"][1]["state"].sum() * 0
         return terms
 
-    def _token_loss(self, batch: dict, z: Tensor, out: dict, code: Tensor, hidden: Tensor) -> Tensor:
+    def _token_loss(
+        self, batch: dict[str, Any], z: Tensor, out: dict[str, Any], code: Tensor, hidden: Tensor
+    ) -> Tensor:
         """Squared error of hidden tokens, closed form plus correction, per hidden modality and cell."""
         total, count = z.new_zeros(()), 0
         for i, m in enumerate(self.mods):
@@ -203,14 +205,16 @@ class Training(pl.LightningModule):
                 count += int(rows.sum())
         return total / max(count, 1)
 
-    def _tokens(self, m: str, z: Tensor, out: dict) -> Tensor:
+    def _tokens(self, m: str, z: Tensor, out: dict[str, Any]) -> Tensor:
         i = self.mods.index(m)
         return getattr(self, f"mean_{i}") + z @ getattr(self, f"loading_{i}").T + out["tokens"][m]
 
-    def _states(self, z: Tensor, out: dict, code: Tensor) -> Tensor:
+    def _states(self, z: Tensor, out: dict[str, Any], code: Tensor) -> Tensor:
         return (z + out["state"]) * self.scale[code]
 
-    def _state_loss(self, z: Tensor, out: dict, code: Tensor, target: Tensor, whole: Tensor, paired: Tensor) -> Tensor:
+    def _state_loss(
+        self, z: Tensor, out: dict[str, Any], code: Tensor, target: Tensor, whole: Tensor, paired: Tensor
+    ) -> Tensor:
         """Negative log-density of the factors given all modalities under those given what is shown."""
         left = torch.diagonal(self.covariance[whole], dim1=1, dim2=2)
         log_var = torch.diagonal(self.covariance[code], dim1=1, dim2=2).log() + 2 * out["log_sd"]
@@ -219,7 +223,7 @@ class Training(pl.LightningModule):
         return value[paired].mean() / z.shape[1]
 
     def _count_loss(
-        self, m: str, head: torch.nn.Module, batch: dict, read: dict, whole: Tensor, rest: Tensor
+        self, m: str, head: torch.nn.Module, batch: dict[str, Any], read: dict[str, Any], whole: Tensor, rest: Tensor
     ) -> Tensor:
         """Likelihood of the counts of a modality, where it was hidden from the view that predicts it."""
         i = self.mods.index(m)
@@ -241,6 +245,6 @@ class Training(pl.LightningModule):
         self.trainer.should_stop = True
 
 
-def _loader(batches: _Batches) -> DataLoader:
+def _loader(batches: _Batches) -> DataLoader[Any]:
     # Its own generator: a loader without one draws from torch's global one.
     return DataLoader(batches, batch_size=None, num_workers=0, generator=torch.Generator().manual_seed(0))

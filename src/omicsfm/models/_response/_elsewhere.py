@@ -16,7 +16,7 @@ from omicsfm.models._response._rows import Rows
 
 def effects_elsewhere(known: Rows, departs: np.ndarray, asked: Rows) -> np.ndarray:
     """Mean departure of the same perturbation (at the same dose) in other contexts, zero where there is none."""
-    position: dict = {}
+    position: dict[tuple[str, float], list[int]] = {}
     for i, key in enumerate(known.keys()):
         position.setdefault(key, []).append(i)
     out = np.zeros((len(asked), departs.shape[1]))

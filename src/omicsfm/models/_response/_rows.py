@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,9 +80,9 @@ def dose_centre(design: pd.DataFrame) -> float:
     return float(np.log10(dose).mean()) if len(dose) else 0.0
 
 
-def groups_of(labels: list) -> list[np.ndarray]:
+def groups_of(labels: Sequence[Hashable]) -> list[np.ndarray]:
     """Positions of each label, in order of appearance."""
-    found: dict = {}
+    found: dict[Hashable, list[int]] = {}
     for i, label in enumerate(labels):
         found.setdefault(label, []).append(i)
     return [np.array(rows) for rows in found.values()]
