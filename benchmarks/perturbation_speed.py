@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--peers", default=sys.executable, help="Python that has illico, scanpy and pertpy")
     peers = parser.parse_args().peers
     rows: list[list[object]] = []
-    wall = {}
+    cpu = {}  # with one thread the wall time of a machine that does nothing else
     for i, (job, who, _) in enumerate(JOBS):
         done = subprocess.run(
             [sys.executable if who == OURS else peers, __file__, "--job", str(i)],
@@ -175,13 +175,11 @@ def main() -> None:
         found = json.loads(done.stdout.splitlines()[-1])
         rows.append([job, who, *(found or ["cannot be imported", "", ""])])
         if found:
-            wall[job, who] = found[0]
+            cpu[job, who] = found[1]
     table("20,000 cells x 2,000 genes, 101 groups", ["job", "by", "wall s", "CPU s", "peak GB"], rows)
-    limits = {DE: 2 * wall.get((DE, "illico"), 1.6), DISTANCE: 3.0, METRICS: 15.0}
-    goals = [
-        [f"{job} <= {limit:.1f} s", wall[job, OURS], GOAL[wall[job, OURS] <= limit]] for job, limit in limits.items()
-    ]
-    table("Goals", ["", "wall s", ""], goals)
+    limits = {DE: 2 * cpu.get((DE, "illico"), 1.6), DISTANCE: 3.0, METRICS: 15.0}
+    goals = [[f"{job} <= {limit:.1f} s", cpu[job, OURS], GOAL[cpu[job, OURS] <= limit]] for job, limit in limits.items()]
+    table("Goals", ["", "CPU s", ""], goals)
 
 
 if __name__ == "__main__":
