@@ -178,7 +178,9 @@ def main() -> None:
             cpu[job, who] = found[1]
     table("20,000 cells x 2,000 genes, 101 groups", ["job", "by", "wall s", "CPU s", "peak GB"], rows)
     limits = {DE: 2 * cpu.get((DE, "illico"), 1.6), DISTANCE: 3.0, METRICS: 15.0}
-    goals = [[f"{job} <= {limit:.1f} s", cpu[job, OURS], GOAL[cpu[job, OURS] <= limit]] for job, limit in limits.items()]
+    goals = [
+        [f"{job} <= {limit:.1f} s", cpu[job, OURS], GOAL[cpu[job, OURS] <= limit]] for job, limit in limits.items()
+    ]
     table("Goals", ["", "CPU s", ""], goals)
 
 
