@@ -8,6 +8,7 @@ from omicsfm.nn.attention import Attention
 from omicsfm.nn.counts import Counts, LowRank
 from omicsfm.nn.dropout import Dropout
 from omicsfm.nn.encoder import TokenEncoder
+from omicsfm.nn.graph import Edges, GraphAttention, GraphConv
 from omicsfm.nn.likelihoods import bernoulli_nll, nb_mixture_nll, nb_nll, poisson_nll
 from omicsfm.nn.losses import gaussian_nll, info_nce, mmd, reverse_gradient
 from omicsfm.nn.mixer import Mixer
@@ -20,6 +21,9 @@ __all__ = [
     "Attention",
     "Counts",
     "Dropout",
+    "Edges",
+    "GraphAttention",
+    "GraphConv",
     "LowRank",
     "Mixer",
     "SelectiveSSM",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from omicsfm.seq._clusters import similarity_clusters
 from omicsfm.seq._composition import composition
+from omicsfm.seq._contacts import add_contacts
 from omicsfm.seq._duplicates import duplicates
 from omicsfm.seq._embed import embed
 from omicsfm.seq._embedders import Embedder, embed_sequences, embedder, embedders, register_embedder
@@ -18,6 +19,7 @@ from omicsfm.seq.genome import Genome
 __all__ = [
     "Embedder",
     "Genome",
+    "add_contacts",
     "composition",
     "duplicates",
     "embed",

@@ -12,7 +12,7 @@ from omicsfm._errors import InputError, OmicsfmWarning
 from omicsfm.seq._fasta import Place
 from omicsfm.seq._intervals import plain_chrom, read_intervals
 
-_BEYOND = 0.01  # of the intervals may end beyond their chromosome, or two
+BEYOND = 0.01  # of the intervals may end beyond their chromosome, or two
 
 
 def locate(
@@ -50,7 +50,7 @@ def locate(
             f"'{absent[0]}'; the others have one of their name. Fix: leave them out, or add them to the file."
         )
     table = read_intervals("seq.Genome", var)
-    record = table["chrom"].map(_chromosomes(name, lengths, table["chrom"].unique()))
+    record = table["chrom"].map(chromosomes("seq.Genome", name, lengths, table["chrom"].unique()))
     if record.isna().all() and (found := places()):
         return _regions(name, lengths, table=table, places=found)
     if record.isna().any():
@@ -62,7 +62,7 @@ def locate(
             "Fix: give the FASTA of the assembly of the data, or remove these features."
         )
     beyond = table["end"].to_numpy() > record.map(lengths).to_numpy()
-    if beyond.sum() > max(2, _BEYOND * len(table)):
+    if beyond.sum() > max(2, BEYOND * len(table)):
         i = int(np.argmax(beyond))
         raise InputError(
             f"seq.Genome: {int(beyond.sum()):,} of {len(table):,} intervals end beyond their chromosome, first "
@@ -72,8 +72,8 @@ def locate(
     return table.assign(record=record).rename(columns={"minus": "flip"})[["record", "start", "end", "flip"]]
 
 
-def _chromosomes(file: str, lengths: Mapping[str, int], wanted: np.ndarray) -> dict[str, str]:
-    """Name of a chromosome in the data -> its record, for those that have one."""
+def chromosomes(function: str, file: str, lengths: Mapping[str, int], wanted: np.ndarray) -> dict[str, str]:
+    """Name of a chromosome in the data -> its name in the file, for those that have one; other names are warned of."""
     plain = {plain_chrom(record): record for record in lengths}
     found = {name: name if name in lengths else plain.get(plain_chrom(name)) for name in wanted}
     known = {name: record for name, record in found.items() if record is not None}
@@ -81,9 +81,9 @@ def _chromosomes(file: str, lengths: Mapping[str, int], wanted: np.ndarray) -> d
     if renamed:
         more = ", ..." if len(renamed) > 3 else ""
         warnings.warn(
-            f"seq.Genome: chromosomes have other names in '{file}': read {', '.join(renamed[:3])}{more}.",
+            f"{function}: chromosomes have other names in '{file}': read {', '.join(renamed[:3])}{more}.",
             OmicsfmWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return known
 
