@@ -4,7 +4,8 @@
 
 Goes on where it was: the scores of each question are kept in a cache. Writes results/perturbation.parquet (all scores),
 perturbation.csv (means, intervals, cost), perturbation_verdicts.csv and perturbation_screens.csv (may a verdict be
-given at all), and prints the figures to reach. One thread, about two hours. A perturbation that several random splits
+given at all), and prints the figures to reach; a question that the cache lacks keeps the results it has. One thread,
+about two hours. A perturbation that several random splits
 hold out counts once, with its mean. A screen that cannot measure its perturbations gets no verdict, and says why. Peers
 (--peers) are run by their adapters in `omicsfm.models.external` and add hours; what is not installed is left out, and
 told.
@@ -137,7 +138,11 @@ def collect(args: argparse.Namespace) -> None:
             measurable = ", ".join(screen["measurable"])
             screens.append({"ask": key, "verdict": allowed, "reason": screen["reason"], "measurable": measurable})
         if allowed:
-            judged = {k: v for k, v in values.items() if not (screen and k[0] in screen["refused"])}
+            judged = {
+                k: v
+                for k, v in values.items()
+                if not (screen and k[0] in screen["refused"]) and _rows(v) == _rows(values[k[0], MODEL])
+            }  # no verdict on a peer that was not run on all splits
             methods = tuple(m for m in (*ask.methods, *ask.peers) if "permuted" not in m)
             against = {"best baseline": methods} | ({GOAL_OF_CONTEXTS: (GOAL_OF_CONTEXTS,)} if ask.contexts else {})
             for name, baselines in against.items():
@@ -151,19 +156,34 @@ def collect(args: argparse.Namespace) -> None:
                 w for w in (f">= {goal.least}" if goal.least else "", f"<= {goal.most}" if goal.most else "") if w
             )
             goals.append([f"{ask.title}: {goal.metric} {words}", value, GOAL[reached]])
+    asked = {row["ask"] for row in rows}
     frame = pd.DataFrame(rows, columns=["ask", *COLUMNS])
+    path = args.out / "perturbation.parquet"
+    if path.is_file():
+        frame = pd.concat([_not_among(asked, Results.load(path).table), frame], ignore_index=True)
     meta = {"suite": "perturbation", "versions": _versions(), "command": "python benchmarks/perturbation.py"}
     audit = pd.DataFrame([{"ask": k, "check": "leak audit of every split", "ok": True} for k in frame["ask"].unique()])
-    Results(frame, pd.DataFrame(), audit, meta, {}).save(args.out / "perturbation.parquet")
+    Results(frame, pd.DataFrame(), audit, meta, {}).save(path)
     tables = {
         "perturbation": pd.DataFrame(summary),
         "perturbation_verdicts": pd.concat(said) if said else pd.DataFrame(),
         "perturbation_screens": pd.DataFrame(screens),
     }
     for name, written in tables.items():
+        if (args.out / f"{name}.csv").is_file():
+            written = pd.concat([_not_among(asked, pd.read_csv(args.out / f"{name}.csv")), written], ignore_index=True)
         with io.atomic(args.out / f"{name}.csv") as temporary:
             written.to_csv(temporary, index=False, float_format="%.5g")
     table("Figures to reach", ["", "measured", ""], goals)
+
+
+def _rows(by_unit: dict[str, list[np.ndarray]]) -> dict[str, int]:
+    return {unit: len(v[0]) for unit, v in by_unit.items()}
+
+
+def _not_among(asked: set[str], table_: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of questions other than these."""
+    return table_[~table_["ask"].isin(asked)]
 
 
 def gather(ask: Ask, runs: list[tuple[int, dict]], rows: list[dict[str, Any]]) -> tuple[Values, dict[str, float]]:
