@@ -3,15 +3,15 @@
 A text is a name and, behind a colon, what that name's factory makes of the rest. To add one of your own, write a
 factory, and announce it under a name::
 
-    def factory(rest: str) -> ofm.seq.Embedder:  # of "spliceai:random" it gets "random", of "spliceai" it gets ""
+    def factory(rest: str) -> ofm.seq.Embedder:  # of "mine:random" it gets "random", of "mine" it gets ""
         net = ...
-        return ofm.seq.Embedder(name=f"spliceai:{rest}", embed=net.embed, facts={"weights_sha256": ...}, licence=...)
+        return ofm.seq.Embedder(name=f"mine:{rest}", embed=net.embed, facts={"weights_sha256": ...}, licence=...)
 
 
-    ofm.seq.register_embedder("spliceai", factory)  # for this session, or
-    # in the pyproject.toml of your package, [project.entry-points."omicsfm.embedders"], spliceai = "module:factory"
+    ofm.seq.register_embedder("mine", factory)  # for this session, or
+    # in the pyproject.toml of your package, [project.entry-points."omicsfm.embedders"], mine = "module:factory"
 
-From then on ``ofm.seq.embed(adata, genome=..., model="spliceai:random")`` works, with provenance and its verification.
+From then on ``ofm.seq.embed(adata, genome=..., model="mine:random")`` works, with provenance and its verification.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Embedder:
         SPDX expression, of the weights where there are any.
     packages
         Distributions whose versions decide the values, beside numpy and scipy.
+    modules
+        Further modules whose source is hashed as its code.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Embedder:
     facts: Mapping[str, str] = field(default_factory=dict)
     licence: str = "BSD-3-Clause"
     packages: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 Factory = Callable[[str], Embedder]
@@ -66,9 +69,12 @@ Factory = Callable[[str], Embedder]
 _OURS = {
     "composition": "omicsfm.seq._composition:composition_embedder",
     "gapped": "omicsfm.seq._kmer:gapped_embedder",
+    "hf": "omicsfm.seq._pretrained:hf_embedder",
     "kmer": "omicsfm.seq._kmer:kmer_embedder",
     "motifs": "omicsfm.seq._motifs:motif_embedder",
+    "mtsplice": "omicsfm.seq._pretrained:mtsplice_embedder",
     "onehot": "omicsfm.seq._one_hot:one_hot_embedder",
+    "spliceai": "omicsfm.seq._pretrained:spliceai_embedder",
 }
 _REGISTERED: dict[str, Factory] = {}
 
@@ -107,7 +113,8 @@ def embedder(model: str) -> Embedder:
     ----------
     model
         ``"composition"``, ``"kmer:4"``, ``"kmer:6:canonical"``, ``"gapped:6:4"`` (also with ``:canonical``),
-        ``"motifs:JASPAR2026"``, ``"motifs:JASPAR2026:insects"``, ``"onehot:500"``, or a registered one.
+        ``"motifs:JASPAR2026"``, ``"motifs:JASPAR2026:insects"``, ``"onehot:500"``, ``"hf:FOLDER"``, ``"spliceai"``,
+        ``"mtsplice"`` (these three with options, as in :func:`pretrained`), or a registered one.
 
     Returns
     -------

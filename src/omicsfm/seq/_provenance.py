@@ -54,12 +54,12 @@ def describe(made: Embedder) -> dict[str, Any]:
 
 
 def code_sha256(made: Embedder) -> str:
-    """Hash the source of the module that an embedder's function comes from; empty where there is no source."""
+    """Hash the source of the modules that an embedder's function comes from; empty where there is no source."""
     function: Any = made.embed
-    while isinstance(function, partial):
-        function = function.func
-    module = sys.modules[getattr(function, "__module__", type(function).__module__)]
+    while isinstance(function, partial) or hasattr(function, "__wrapped__"):
+        function = function.func if isinstance(function, partial) else function.__wrapped__
+    names = [getattr(function, "__module__", type(function).__module__), *made.modules]
     try:
-        return sha256(inspect.getsource(module).encode())
+        return sha256("".join(inspect.getsource(sys.modules[name]) for name in names).encode())
     except (OSError, TypeError):  # written at a prompt
         return ""

@@ -78,6 +78,9 @@ def _verify(
     }
     if key not in adata.varm:
         return report, "it is gone"
+    for fact, recorded in manifest["facts"].items():
+        if fact.endswith("_sha256") and made.facts.get(fact) != recorded:
+            return report, f"its {fact} is {made.facts.get(fact)}, and {recorded} was recorded"
     if genome.sha256 != manifest["genome"]["fasta_sha256"]:
         return report, f"it was made from another genome, {manifest['genome']['name']}, than '{genome.name}'"
     probe = manifest["probe"]
