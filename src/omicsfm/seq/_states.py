@@ -107,7 +107,7 @@ def pool(encoder: Encoder, sequences: list[str], layers: Sequence[int], poolings
 def _add(store: dict[str, np.ndarray], poolings: Sequence[str], batch: Batch, state: torch.Tensor, n: int) -> None:
     inner = state[:, batch.inner]
     for pooling in poolings:
-        new = {"max": inner.amax, "mean": inner.sum}[pooling](dim=1) if pooling != "cls" else state[:, 0]
+        new = state[:, 0] if pooling == "cls" else inner.amax(dim=1) if pooling == "max" else inner.sum(dim=1)
         if pooling not in store:
             store[pooling] = np.full((n, state.shape[2]), -np.inf if pooling == "max" else 0.0)
         merge: np.ufunc = np.maximum if pooling == "max" else np.add
