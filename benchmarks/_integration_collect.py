@@ -34,10 +34,12 @@ SUMMARY = (
 def collect(cache: Path, out: Path, *, replace_all: bool = False) -> int:
     """Read all units, write the results files; gives the number of rows of the summary.
 
+    A question of which the cache holds nothing keeps the results it has.
+
     Raises
     ------
     SystemExit
-        If results in `out` would lose units that this cache never held.
+        If a question would lose units that this cache never held.
     """
     found: dict[str, list] = {key: [] for key in ASKS}
     for path in sorted(cache.glob("*/*/*.npz")):
@@ -60,6 +62,13 @@ def collect(cache: Path, out: Path, *, replace_all: bool = False) -> int:
             "Fix: another --out, or --replace."
         )
     text = [f for f in said if len(f)]
+    asked = {key for key, records in found.items() if records}
+    audited = set(asked)
+    if (out / "integration.parquet").is_file():
+        old = Results.load(out / "integration.parquet")
+        table = pd.concat([_not_among(asked, old.table), table], ignore_index=True)
+        failed = [f for f in old.meta["failed"] if f["ask"] not in asked] + failed
+        audited |= set(old.audit["ask"])
     meta = {
         "suite": "integration",
         "versions": _versions(),
@@ -69,22 +78,32 @@ def collect(cache: Path, out: Path, *, replace_all: bool = False) -> int:
         "command": "python benchmarks/integration.py",
     }
     audit = pd.DataFrame(
-        [{"ask": key, "check": "leak audit of every split", "ok": True} for key, records in found.items() if records]
+        [{"ask": key, "check": "leak audit of every split", "ok": True} for key in ASKS if key in audited]
     )
     Results(table, pd.DataFrame(), audit, meta, {}).save(out / "integration.parquet")
     frame = pd.DataFrame(summary, columns=SUMMARY)
     for name, written in (("integration", frame), ("verdicts", pd.concat(text) if text else pd.DataFrame())):
+        if (out / f"{name}.csv").is_file():
+            written = pd.concat([_not_among(asked, pd.read_csv(out / f"{name}.csv")), written], ignore_index=True)
         with io.atomic(out / f"{name}.csv") as temporary:
             written.to_csv(temporary, index=False, float_format="%.5g")
     return len(frame)
 
 
+def _not_among(asked: set[str], table: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of questions other than these."""
+    return table[~table["ask"].isin(asked)]
+
+
 def _lost(table: pd.DataFrame, path: Path) -> int:
-    """Count units of older results that newer ones do not hold."""
+    """Count units that older results of the same questions hold and newer ones do not."""
     if not path.is_file():
         return 0
     keys = ["ask", "method", "seed", "unit"]
-    old, new = (set(t[keys].itertuples(index=False, name=None)) for t in (Results.load(path).table, table))
+    before = Results.load(path).table
+    old, new = (
+        set(t[keys].itertuples(index=False, name=None)) for t in (before[before["ask"].isin(table["ask"])], table)
+    )
     return len(old - new)
 
 

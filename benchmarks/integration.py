@@ -2,7 +2,8 @@
 
 It can be killed and goes on where it was: what is done is kept in a cache, one small file per unit of work (question,
 method, seed, split). Several processes may share one cache if their work does not overlap (--methods, --asks or
---shard). At the end, or with --collect, the results are written anew from the cache:
+--shard). At the end, or with --collect, the results are written anew from the cache; a question of which the cache
+holds nothing keeps those it has:
 
     results/integration.parquet   all scores and costs (omicsfm.bench.Results.load)
     results/verdicts.csv          our models against the closed form, the best peer and the best baseline
