@@ -21,3 +21,15 @@ def linear(d_in: int, d_out: int, *, generator: torch.Generator, bias: bool = Tr
         for parameter in layer.parameters():
             parameter.uniform_(-bound, bound, generator=generator)
     return layer
+
+
+def convolution(
+    d_in: int, d_out: int, width: int, *, generator: torch.Generator, dilation: int = 1, groups: int = 1
+) -> nn.Conv1d:
+    """Make a convolution without padding, weights and bias uniform in +-1/sqrt(fan in), drawn from `generator`."""
+    layer = nn.utils.skip_init(nn.Conv1d, d_in, d_out, width, dilation=dilation, groups=groups)
+    bound = 1 / math.sqrt(d_in // groups * width)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)
+    return layer

@@ -9,7 +9,7 @@ from torch.nn.functional import silu
 from omicsfm._errors import InputError
 from omicsfm.nn._init import linear, seeded
 from omicsfm.nn.dropout import Dropout
-from omicsfm.nn.mixer import check_tokens, keep_present
+from omicsfm.nn.mixer import Mixer, check_tokens, keep_present
 from omicsfm.nn.registry import make_mixer
 
 
@@ -61,7 +61,8 @@ class TokenEncoder(nn.Module):
         generator = seeded(generator)
         self.d_model = d_model
         self.blocks = nn.ModuleList(
-            _Block(d_model, mixer=mixer, dropout=dropout, generator=generator) for _ in range(n_layers)
+            Block(make_mixer(mixer, d_model, generator=generator), dropout=dropout, generator=generator)
+            for _ in range(n_layers)
         )
         self.norm = nn.LayerNorm(d_model)
 
@@ -91,19 +92,21 @@ class TokenEncoder(nn.Module):
         return keep_present(self.norm(x_bld), present_bl)
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """One mixer and one feed-forward layer, both residual. In absent tokens it leaves finite values, read by none."""
 
-    def __init__(self, d_model: int, *, mixer: str, dropout: float, generator: torch.Generator) -> None:
+    def __init__(self, mixer: Mixer, *, dropout: float, generator: torch.Generator) -> None:
         super().__init__()
+        d_model = mixer.d_model
         self.mixer_norm = nn.LayerNorm(d_model)
-        self.mixer = make_mixer(mixer, d_model, generator=generator)
+        self.mixer = mixer
         self.mixer_dropout = Dropout(dropout, generator=generator)
         self.feed_norm = nn.LayerNorm(d_model)
         self.feed = _GatedFeedForward(d_model, generator=generator)
         self.feed_dropout = Dropout(dropout, generator=generator)
 
     def forward(self, x_bld: Tensor, present_bl: Tensor | None) -> Tensor:
+        """Mix, then feed forward."""
         x_bld = x_bld + self.mixer_dropout(self.mixer(self.mixer_norm(x_bld), present_bl))
         return x_bld + self.feed_dropout(self.feed(self.feed_norm(x_bld)))
 

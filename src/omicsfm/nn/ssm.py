@@ -9,14 +9,17 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, silu, softplus
 
 from omicsfm._errors import InputError
+from omicsfm.nn._init import convolution as short_convolution
 from omicsfm.nn._init import linear, seeded
 from omicsfm.nn._precision import no_autocast, widen
-from omicsfm.nn.mixer import Mixer
+from omicsfm.nn.mixer import Mixer, keep_present
 
 # Memory of a head at the start. Tokens of a cell are few: a step of 0.1 to 1 at a rate of 0.5 to 2 keeps 13-95 % of
 # the state from one token to the next. (Mamba starts at 0.001 to 0.1, made for thousands of tokens.)
 RATES = (0.5, 2.0)
 STEPS = (0.1, 1.0)
+# In a sequence the neighbours are many: half-lives of one token to hundreds.
+SEQUENCE_STEPS = (0.005, 0.5)
 
 
 class SelectiveSSM(Mixer):
@@ -24,8 +27,8 @@ class SelectiveSSM(Mixer):
 
     ``h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t``, ``y_t = C_t h_t + D x_t`` with B, C and delta read from token t
     and A < 0 one number per head; then a gate, a norm and an output layer. An absent token has delta = 0, which leaves
-    the state as it was: the result is that of the sequence without it. Mamba's short convolution is left out, as it
-    would look at neighbours, which differ when a token is absent.
+    the state as it was: the result is that of the sequence without it. Mamba's short convolution looks at neighbours,
+    which differ when a token is absent; so it is left out, unless `convolution` says that tokens have places.
 
     Parameters
     ----------
@@ -43,6 +46,9 @@ class SelectiveSSM(Mixer):
         natural order, so that one direction would favour the last.
     chunk
         Tokens per block of the scan: changes speed and memory, not the result.
+    convolution
+        Tokens that the short causal convolution over x, B and C looks at; 0: there is none. With one, an absent token
+        inside a sequence counts as a token of zeros, and only padding at its end is as if removed.
     steps
         Range of the initial delta, log-uniform over heads. None: 0.1 to 1, for tens of tokens.
     generator
@@ -62,6 +68,7 @@ class SelectiveSSM(Mixer):
         expansion: int = 2,
         bidirectional: bool = True,
         chunk: int = 64,
+        convolution: int = 0,
         steps: tuple[float, float] | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -75,11 +82,20 @@ class SelectiveSSM(Mixer):
             )
         if chunk < 1:
             raise InputError(f"SelectiveSSM: chunk must be at least 1, found {chunk}. Fix: leave it at 64.")
+        if convolution < 0:
+            raise InputError(f"SelectiveSSM: convolution must be at least 0, found {convolution}. Fix: 0, or 4.")
         generator = seeded(generator)
         self.n_state, self.n_heads, self.chunk = n_state, d_inner // self.head_dim, chunk
         self.value_and_gate = linear(d_model, 2 * d_inner, generator=generator)
         self.scans = nn.ModuleList(
-            _Scan(d_model, n_state=n_state, n_heads=self.n_heads, steps=steps or STEPS, generator=generator)
+            _Scan(
+                d_model,
+                n_state=n_state,
+                heads=(self.n_heads, self.head_dim),
+                convolution=convolution,
+                steps=steps or STEPS,
+                generator=generator,
+            )
             for _ in range(1 + bidirectional)
         )
         self.skip_h = nn.Parameter(torch.ones(self.n_heads))
@@ -89,26 +105,41 @@ class SelectiveSSM(Mixer):
     def mix(self, x_bld: Tensor, present_bl: Tensor | None) -> Tensor:
         """Scan over the present tokens."""
         value, gate = self.value_and_gate(x_bld).chunk(2, dim=-1)
-        value = value.unflatten(-1, (self.n_heads, self.head_dim))
-        v_blhp = widen(value)
-        y_blhp = self.skip_h[:, None] * v_blhp
+        read, sums = [], []
         for i, scan in enumerate(self.scans):
-            step, rate, b, c = scan(x_bld, present_bl)
-            if i == 0:
-                y_blhp = y_blhp + ssd_scan(v_blhp, step, rate, b, c, chunk=self.chunk)
-            else:
-                back = ssd_scan(v_blhp.flip(1), step.flip(1), rate, b.flip(1), c.flip(1), chunk=self.chunk)
-                y_blhp = y_blhp + back.flip(1)
+            back = i == 1
+            given = [x_bld, value, present_bl]
+            v_blhp, *rest = scan(*(x.flip(1) if back and x is not None else x for x in given))
+            y_blhp = ssd_scan(v_blhp, *rest, chunk=self.chunk)
+            read.append(v_blhp.flip(1) if back else v_blhp)
+            sums.append(y_blhp.flip(1) if back else y_blhp)
+        y_blhp = self.skip_h[:, None] * torch.stack(read).mean(0)
+        for part in sums:
+            y_blhp = y_blhp + part
         return self.out(self.norm(y_blhp.flatten(-2) * silu(widen(gate))))
+
+
+def sequence_ssm(d_model: int, *, generator: torch.Generator | None = None) -> SelectiveSSM:
+    """Make a SelectiveSSM for sequences: Mamba's short convolution, longer memories, both directions."""
+    return SelectiveSSM(d_model, convolution=4, chunk=32, steps=SEQUENCE_STEPS, generator=generator)
 
 
 class _Scan(nn.Module):
     """What one direction reads from the tokens: steps, rates, B and C."""
 
     def __init__(
-        self, d_model: int, *, n_state: int, n_heads: int, steps: tuple[float, float], generator: torch.Generator
+        self,
+        d_model: int,
+        *,
+        n_state: int,
+        heads: tuple[int, int],
+        convolution: int,
+        steps: tuple[float, float],
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
+        n_heads, d_inner = heads[0], heads[0] * heads[1]
+        self.heads = heads
         self.write_and_read = linear(d_model, 2 * n_state, generator=generator)
         self.step = linear(d_model, n_heads, generator=generator, bias=False)
         with torch.no_grad():
@@ -118,13 +149,26 @@ class _Scan(nn.Module):
         step = _log_uniform(n_heads, *steps, generator=generator)
         self.step_bias_h = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus gives the step back
         self.log_rate_h = nn.Parameter(_log_uniform(n_heads, *RATES, generator=generator).log())
+        n_short = d_inner + 2 * n_state
+        self.short = (
+            short_convolution(n_short, n_short, convolution, groups=n_short, generator=generator)
+            if convolution
+            else None
+        )
 
-    def forward(self, x_bld: Tensor, present_bl: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        b_bln, c_bln = self.write_and_read(x_bld).chunk(2, dim=-1)
+    def forward(
+        self, x_bld: Tensor, value_bli: Tensor, present_bl: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        written = self.write_and_read(x_bld)
+        if self.short is not None:
+            near = keep_present(torch.cat([value_bli, written], dim=-1), present_bl).transpose(1, 2)
+            near = silu(self.short(pad(near, [self.short.kernel_size[0] - 1, 0]))).transpose(1, 2)
+            value_bli, written = near.split([value_bli.shape[-1], written.shape[-1]], dim=-1)
+        b_bln, c_bln = written.chunk(2, dim=-1)
         step_blh = softplus(widen(self.step(x_bld)) + self.step_bias_h)
         if present_bl is not None:
             step_blh = step_blh.masked_fill(~present_bl[..., None], 0.0)
-        return step_blh, -self.log_rate_h.exp(), b_bln, c_bln
+        return widen(value_bli.unflatten(-1, self.heads)), step_blh, -self.log_rate_h.exp(), b_bln, c_bln
 
 
 def _log_uniform(n: int, low: float, high: float, *, generator: torch.Generator) -> Tensor:
