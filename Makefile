@@ -4,6 +4,7 @@
 # make bench    run the scripts in benchmarks/, each prints a table
 # make study    run the peer study: hours, goes on where it was; `make notebooks` shows it
 # make notebooks  run the notebooks anew and keep their output
+# make tutorials  the same for the tutorials, a few minutes
 # make peers    install the peers that are not needed otherwise (MIDAS, GLUE, SnapATAC2, GEARS, biolord, scGen), test them
 # make clean    remove the environments, the caches and omicsfm-demo/
 #
@@ -11,7 +12,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench study notebooks midas peers clean
+.PHONY: help install demo test lint bench study notebooks tutorials midas peers clean
 
 # A pyenv shim may exist and not run: ask the interpreter itself.
 DEFAULT_PYTHON := $(shell if python3.11 -c '' >/dev/null 2>&1; then echo python3.11; else echo python3; fi)
@@ -66,9 +67,9 @@ bench: $(STAMP)
 study: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/integration.py
 
-notebooks: $(STAMP)
+notebooks tutorials: $(STAMP)
 	$(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) 'ipykernel>=6' 'ipywidgets>=8' 'nbclient>=0.10'
-	OMP_NUM_THREADS=1 $(BIN)/python notebooks/_execute.py notebooks/*.ipynb
+	OMP_NUM_THREADS=1 $(BIN)/python notebooks/_execute.py $@/*.ipynb
 
 # scmidas declares torch<2.11 and works without; scglue works without pynvml, which warns at every import of torch; pertpy
 # on Python 3.11 (1.0.3) does not import beside statsmodels 0.15.

@@ -1,10 +1,12 @@
 """Run notebooks from top to bottom and keep their output: `python notebooks/_execute.py notebooks/*.ipynb`.
 
-A notebook that fails, writes of this machine (paths, host name) or grows beyond 2 MB is left as it was.
+A notebook that fails, writes of this machine (paths, host name) or grows beyond 2 MB is left as it was. What was run is
+kept as a hash, so that a test can tell whether the output is that of the code beside it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import sys
@@ -31,6 +33,7 @@ def main(paths: list[str]) -> None:
         notebook.metadata = {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
+            "omicsfm": {"code_sha256": code_hash([c.source for c in notebook.cells if c.cell_type == "code"])},
         }
         text = nbformat.writes(notebook) + "\n"
         found = [word for word in _private() if word in text]
@@ -40,6 +43,11 @@ def main(paths: list[str]) -> None:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
         print(f"{path}: {len(text.encode()):,} bytes, {time.perf_counter() - start:.0f} s")
+
+
+def code_hash(sources: list[str]) -> str:
+    """Hash the code of all cells."""
+    return hashlib.sha256("\n\n".join(sources).encode()).hexdigest()
 
 
 def _private() -> list[str]:

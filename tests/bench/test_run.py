@@ -10,6 +10,7 @@ from omicsfm.bench import Question, Results
 from omicsfm.bench import _run as runner
 from omicsfm.bench._compare import compare
 from omicsfm.bench._results import COLUMNS
+from omicsfm.models import _registry as registry
 from omicsfm.tasks import Annotation, Finding, Imputation, MosaicIntegration
 
 TINY = (
@@ -92,6 +93,34 @@ def test_unknown_names_are_refused(tmp_path):
         bench.run("nope", tmp_path / "r.parquet")
     with pytest.raises(ofm.InputError, match="LinearMosaic"):
         bench.run("quick", tmp_path / "r.parquet", methods=["Nope"])
+
+
+def test_questions_of_ones_own_and_a_model_of_ones_own(omicsfm_data, monkeypatch, tmp_path):
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    monkeypatch.setattr(runner, "umap_picture", lambda *_, **__: {})
+    monkeypatch.chdir(tmp_path)
+    ofm.models.register("Mine", ofm.models.ConcatPCA)
+    asked = Question("pbmc_mosaic", MosaicIntegration(), "Mine", ("CCA", "ConcatPCA"), controls=("Chance",))
+    found = bench.run([asked], None, methods=["CCA", "ConcatPCA"], seeds=(0,))
+    assert list(tmp_path.iterdir()) == []  # no file was asked for
+    assert set(found.table["method"]) == {"Mine", "CCA", "ConcatPCA"}
+    mean = found.table.groupby(["metric", "method"])["value"].mean()
+    assert mean["foscttm", "Mine"] == mean["foscttm", "ConcatPCA"] != mean["foscttm", "CCA"]
+    assert set(found.verdicts["method"]) == {"Mine"} and found.meta["suite"] == "your own"
+
+
+@pytest.mark.parametrize(
+    ("suite", "methods", "words"),
+    [
+        ([Question("pbmc_mosaic", MosaicIntegration(), "Nope", ("CCA",))], None, "no model 'Nope'"),
+        ([], None, "list of questions"),
+        (["quick"], None, "list of questions"),
+        ("quick", ["CCA", "KNNPrior"], "no question names KNNPrior"),
+    ],
+)
+def test_what_could_not_be_asked_is_refused_before_anything_is_fitted(suite, methods, words, tmp_path):
+    with pytest.raises(ofm.InputError, match=words):
+        bench.run(suite, tmp_path / "r.parquet", methods=methods)
 
 
 def test_best_baseline_follows_the_direction_of_the_metric():

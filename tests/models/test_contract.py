@@ -8,7 +8,7 @@ import pytest
 from omicsfm import InputError, contract, testing
 from omicsfm.models import Annotates, Embeds, Imputes
 from omicsfm.models import _registry as registry
-from omicsfm.models._registry import MODELS, create
+from omicsfm.models._registry import MODELS, create, register
 from omicsfm.models.baselines import CCA, KNNLabels, MeanImputer, ModalityPCA
 
 # Peers and what learns by gradients are checked with small budgets, each in a file of its own.
@@ -193,3 +193,20 @@ def test_registry_finds_models_of_other_packages(monkeypatch):
 def test_unknown_model():
     with pytest.raises(InputError, match="no model 'Nothing'.*CCA"):
         create("Nothing")
+
+
+def test_a_model_of_ones_own_is_known_by_its_name(monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    before = len(MODELS)
+    register("Mine", MODELS["CCA"])
+    register("Mine", MODELS["ConcatPCA"])  # a cell of a notebook that ran again
+    assert "Mine" in MODELS and "Mine" in list(MODELS) and len(MODELS) == len(list(MODELS)) == before + 1
+    assert type(create("Mine", n_components=3)).__name__ == "ConcatPCA"
+    for name, factory, words in (
+        ("CCA", MODELS["CCA"], "taken"),
+        ("Mine", MODELS["CCA"](), "the class, not an estimator"),
+        ("Mine", lambda depth=1: None, "takes no seed, found depth"),
+    ):
+        with pytest.raises(InputError, match=words):
+            register(name, factory)
+    assert type(create("Mine")).__name__ == "ConcatPCA"

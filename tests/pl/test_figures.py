@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -66,6 +67,19 @@ def test_a_notebook_shows_new_figures_and_a_report_leaves_pyplot_alone(tmp_path)
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_what_a_notebooks_backend_sets_as_it_loads_outlives_a_figure(tmp_path):
+    (tmp_path / "inline.py").write_text(
+        "import matplotlib; from matplotlib.backends.backend_agg import *; matplotlib.interactive(True)"
+    )
+    code = (
+        "from omicsfm import pl; from omicsfm.pl._embedding import grouped; import matplotlib\n"
+        "grouped([0, 1], [1, 0], ['a', 'b']); assert matplotlib.is_interactive()"
+    )
+    places = os.pathsep.join([str(tmp_path), *sys.path])
+    own = {**os.environ, "MPLBACKEND": "module://inline", "PYTHONPATH": places}
+    subprocess.run([sys.executable, "-c", code], check=True, env=own)
+
+
 @pytest.mark.parametrize("name", ["mask", "label", "forest", "cost", "imputation", "coverage"])
 def test_every_figure_goes_on_given_axes_and_into_a_file(example, name, tmp_path):
     import matplotlib.pyplot as plt
@@ -121,6 +135,17 @@ def test_what_is_not_there_is_named(cells):
         pl.embedding(cells, "X_two", color="kinds")
     with pytest.raises(InputError, match="no obsm\\['X_umap'\\]"):
         pl.embedding(cells, "X_umap")
+
+
+def test_names_stand_in_place_only_where_groups_lie_apart():
+    rng = np.random.default_rng(0)
+    kind = np.repeat(["B", "NK"], 60)
+    obs = pd.DataFrame({"kind": kind, "donor": np.tile(["p1", "p2"], 60)}, index=[str(i) for i in range(120)])
+    data = AnnData(np.zeros((120, 1)), obs=obs)
+    data.obsm["X_umap"] = rng.normal(size=(120, 2)) + 8 * (kind == "B")[:, None]
+    apart, mixed = (pl.embedding(data, "X_umap", color=color) for color in ("kind", "donor"))
+    assert sorted(t.get_text() for t in apart.texts) == ["B", "NK"] and not mixed.texts
+    assert {t.get_text() for t in mixed.get_legend().get_texts()} == {"p1", "p2"}
 
 
 def test_measured_modalities_are_a_colour(omicsfm_data):
@@ -211,6 +236,14 @@ def test_coverage_draws_nominal_and_reached():
     assert "promised 90%" in found
     low, high = ax.get_xlim()
     assert low < 0.80 < 0.92 < high
+
+
+@pytest.mark.parametrize(("n", "axes"), [(400, 1), (3000, 2)])
+def test_few_pairs_are_points_and_many_a_density(n, axes):
+    x = np.random.default_rng(0).normal(size=n)
+    ax = pl.imputation(x, x / 2)
+    assert len(ax.figure.axes) == axes  # a density has a scale
+    assert (ax.get_xlim()[0] > 1.3 * x.min()) and ax.collections[0].get_offsets()[:, 1].max() <= x.max()
 
 
 def test_imputation_refuses_what_it_cannot_draw():

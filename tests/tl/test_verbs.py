@@ -110,3 +110,29 @@ def test_what_cannot_be_done_is_said_before_anything_is_fitted(toy, monkeypatch)
         tl.impute(testing._toy.alone(toy, "rna"), "rna")
     with pytest.raises(InputError, match="needed a MuData"):
         tl.impute(toy.mod["rna"], "rna")
+
+
+def test_observed_stands_beside_the_prediction(toy):
+    model = tl.impute(toy, "protein", "LinearMosaic")
+    found, table = model.impute(toy, "protein"), tl.observed(toy, "protein", model)
+    assert list(table.columns) == list(toy.obsm["imputed_protein"].columns) and table.index.equals(toy.obs_names)
+    has = contract.modality_mask(toy)["protein"].to_numpy()
+    assert 0 < has.sum() < toy.n_obs and table[~has].isna().to_numpy().all()
+    raw = toy.mod["protein"]  # in an order of its own: each cell must get its own row
+    for cell in (raw.obs_names[0], raw.obs_names[-1]):
+        own = raw[cell].X
+        expected = found.transform(own)[0]
+        np.testing.assert_allclose(table.loc[cell], expected)
+        assert not np.allclose(table.loc[cell], found.transform(raw[raw.obs_names[1]].X)[0])
+    hidden = contract.hide(toy, "protein", has & (np.arange(toy.n_obs) % 2 == 0))
+    assert (
+        tl.observed(hidden, "protein", model).notna().any(axis=1).sum() == (has & (np.arange(len(has)) % 2 == 1)).sum()
+    )
+
+
+@pytest.mark.parametrize(("modality", "model"), [("atac", LinearMosaic()), ("protein", "LinearMosaic")])
+def test_observed_needs_a_fitted_model(toy, modality, model):
+    with pytest.raises(InputError, match="a fitted model is needed"):
+        tl.observed(toy, modality, model)
+    with pytest.raises(InputError, match="choose one of .*protein"):
+        tl.observed(toy, "methylation", tl.impute(toy, "protein", "LinearMosaic"))

@@ -33,8 +33,8 @@ _VERSIONED = ("numpy", "scipy", "pandas", "scikit-learn", "anndata", "mudata", "
 
 
 def run(
-    suite: str = "quick",
-    out: str | Path = "results.parquet",
+    suite: str | Sequence[Question] = "quick",
+    out: str | Path | None = "results.parquet",
     *,
     methods: Sequence[str] | None = None,
     seeds: Iterable[int] = SEEDS,
@@ -45,11 +45,12 @@ def run(
     Parameters
     ----------
     suite
-        Name of a suite: "quick" (PBMC mosaic, a minute), "full" or "perturbation" (half a minute).
+        Name of a suite: "quick" (PBMC mosaic, a minute), "full" or "perturbation" (half a minute); or questions of your
+        own, whose methods are registered names (:func:`omicsfm.models.register` for a model of yours).
     out
-        Parquet file for the results, replaced whole.
+        Parquet file for the results, replaced whole; None to write none.
     methods
-        Only these methods (registered names); the model on trial of each question is always among them.
+        Only these of the methods that the questions name; the model on trial of each question is always among them.
     seeds
         One fit per seed; scores are averaged over seeds before methods are compared.
     energy
@@ -58,29 +59,34 @@ def run(
     Returns
     -------
     Results
-        Also written to `out`.
+        What `out` holds.
 
     Raises
     ------
     InputError
         For an unknown suite or method, and where the leak audit finds a leak: then nothing is scored.
     """
-    if suite not in SUITES:
-        raise InputError(f"bench.run: no suite '{suite}'. Fix: choose one of {', '.join(SUITES)}.")
-    for name in methods or ():
+    questions = _questions(suite)
+    asked = {name for question in questions for name in question.methods}
+    for name in (*asked, *(methods or ())):
         if name not in models.MODELS:
             raise InputError(f"bench.run: no model '{name}'. Fix: choose from {', '.join(sorted(models.MODELS))}.")
+    if idle := [name for name in methods or () if name not in asked]:
+        raise InputError(
+            f"bench.run: no question names {', '.join(idle)}, so they would not be asked. Fix: choose from "
+            f"{', '.join(sorted(asked))}, or give questions of your own: bench.run([bench.Question(...)])."
+        )
     seeds = tuple(seeds)
     started, clock = datetime.now(UTC), time.perf_counter()
     runner = _Runner(seeds, methods, energy=energy)
-    for question in SUITES[suite]:
+    for question in questions:
         runner.ask(question)
     results = Results(
         table=pd.DataFrame(runner.rows, columns=COLUMNS),
         verdicts=verdicts(runner.comparisons),
         audit=pd.DataFrame(runner.audit),
         meta={
-            "suite": suite,
+            "suite": suite if isinstance(suite, str) else "your own",
             "seeds": list(seeds),
             "versions": _versions(),
             "python": platform.python_version(),
@@ -88,13 +94,29 @@ def run(
             "data": runner.data,
             "started": started.isoformat(timespec="seconds"),
             "wall_s": round(time.perf_counter() - clock, 1),
-            "command": f"omicsfm bench --suite {suite}",
+            "command": f"omicsfm bench --suite {suite}" if isinstance(suite, str) else "omicsfm.bench.run([...])",
             "limits": runner.limits(),
         },
         pictures=runner.pictures,
     )
-    results.save(out)
+    if out is not None:
+        results.save(out)
     return results
+
+
+def _questions(suite: str | Sequence[Question]) -> tuple[Question, ...]:
+    """Give the questions of a suite, or those given."""
+    if isinstance(suite, str):
+        if suite not in SUITES:
+            raise InputError(f"bench.run: no suite '{suite}'. Fix: choose one of {', '.join(SUITES)}.")
+        return SUITES[suite]
+    questions = tuple(suite)
+    if not questions or not all(isinstance(question, Question) for question in questions):
+        raise InputError(
+            f"bench.run: the name of a suite or a list of questions is needed, found {type(suite).__name__} of "
+            f"{len(questions)}. Fix: bench.run([bench.Question(...)])."
+        )
+    return questions
 
 
 class _Runner:
@@ -115,8 +137,9 @@ class _Runner:
     def ask(self, question: Question) -> None:
         """Run one question over its splits, methods and seeds."""
         mdata = self._load(question)
-        others = (*question.baselines, *question.controls)
-        names = [question.method, *(b for b in others if self.methods is None or b in self.methods)]
+        names = [
+            name for name in question.methods if name == question.method or self.methods is None or name in self.methods
+        ]
         values: Values = {}
         answers: list[tuple[Split, Any]] = []  # of the method on trial, where the report shows them
         shown = isinstance(question.task, Imputation | PerturbationResponse)

@@ -29,6 +29,11 @@ class Question:
     label_key: str | None = "celltype"
     controls: tuple[str, ...] = ()
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """All that are asked: the model on trial first."""
+        return (self.method, *self.baselines, *self.controls)
+
 
 _IMPUTERS = ("MeanImputer", "KNNImputer", "RidgeImputer", "MeanKNNRidge")
 _LABELLERS = ("MajorityClass", "LogisticLabels", "KNNLabels")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omicsfm.hub import load
 from omicsfm.models import external
 from omicsfm.models._protocols import Annotates, Embeds, Imputation, Imputes, Saves
-from omicsfm.models._registry import MODELS, create
+from omicsfm.models._registry import MODELS, create, register
 from omicsfm.models._responder import Responds, Response
 from omicsfm.models.baselines import (
     CCA,
@@ -87,4 +87,5 @@ __all__ = [
     "create",
     "external",
     "load",
+    "register",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -95,20 +96,25 @@ _OURS: dict[str, Factory] = {
 }
 
 
+_REGISTERED: dict[str, Factory] = {}
+
+
 class _Models(Mapping[str, Factory]):
     """Name -> what makes the estimator. Code of another package is imported when its model is asked for, not before."""
 
     def __getitem__(self, name: str) -> Factory:
-        return _OURS[name] if name in _OURS else _theirs()[name].load()
+        if name in _OURS:
+            return _OURS[name]
+        return _REGISTERED[name] if name in _REGISTERED else _theirs()[name].load()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted({*_OURS, *_theirs()}))
+        return iter(sorted({*_OURS, *_REGISTERED, *_theirs()}))
 
     def __len__(self) -> int:
-        return len({*_OURS, *_theirs()})
+        return len({*_OURS, *_REGISTERED, *_theirs()})
 
     def __contains__(self, name: object) -> bool:  # without importing anything, unlike Mapping's own
-        return name in _OURS or name in _theirs()
+        return name in _OURS or name in _REGISTERED or name in _theirs()
 
 
 def _theirs() -> dict[str, EntryPoint]:
@@ -116,6 +122,40 @@ def _theirs() -> dict[str, EntryPoint]:
 
 
 MODELS: Mapping[str, Factory] = _Models()
+
+
+def register(name: str, factory: Factory) -> None:
+    """Announce a model of your own for this session: verbs and the bench then know it by its name.
+
+    A package announces its models as entry points of the group ``omicsfm.models`` instead.
+
+    Parameters
+    ----------
+    name
+        How it is called in tables. A name registered before is replaced, as when a cell of a notebook runs again.
+    factory
+        The class, or a function, that makes the estimator; the bench gives it ``seed``.
+
+    Raises
+    ------
+    InputError
+        If the name is one of ours, or the factory cannot be called with a seed.
+    """
+    if name in _OURS or not name:
+        raise InputError(f"models.register: the name '{name}' is taken. Fix: choose another, such as 'My{name}'.")
+    try:
+        takes = inspect.signature(factory).parameters
+    except TypeError as err:
+        raise InputError(
+            f"models.register: '{name}' needs what makes the estimator, found {type(factory).__name__}. "
+            "Fix: give the class, not an estimator."
+        ) from err
+    if "seed" not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+        raise InputError(
+            f"models.register: '{name}' takes no seed, found {', '.join(takes) or 'no parameters'}. "
+            "Fix: give it a parameter `seed`, stored even if nothing is random: the bench runs methods seed by seed."
+        )
+    _REGISTERED[name] = factory
 
 
 def create(name: str, **params: Any) -> Any:

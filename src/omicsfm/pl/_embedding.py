@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from mudata import MuData
+from scipy.spatial import KDTree
 
 from omicsfm._errors import InputError
 from omicsfm.bench._pictures import measured_sets
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_GROUPS = len(TOL_MUTED) * len(MARKERS)
 _NAMED_IN_PLACE = 12
+_NEAR = 10
 
 
 def _middle(points: np.ndarray) -> np.ndarray:
@@ -50,7 +52,8 @@ def embedding(
         by UMAP first (at most 5,000 cells, drawn at random); nothing is written back.
     color
         Column of ``obs``, or "modality_mask": the modalities that a cell was measured in. Numbers get a scale, all else
-        groups, the names of at most 12 of which are written at their middle; None: all cells alike.
+        groups, whose names are written at their middle where there are at most 12 and they lie apart; None: all cells
+        alike.
     title
         Heading; None: `color`.
     seed
@@ -80,8 +83,20 @@ def embedding(
     values = _values(data, color)
     if isinstance(values, pd.Series) and pd.api.types.is_numeric_dtype(values) and values.dtype.kind != "b":
         return _scaled(xy, values.to_numpy(dtype=float)[rows], title=heading, ax=ax, save=save)
-    groups = np.full(len(state), None) if values is None else np.asarray(values, dtype=object)
-    return grouped(xy[:, 0], xy[:, 1], list(groups[rows]), title=heading, ax=ax, save=save)
+    groups = (np.full(len(state), None) if values is None else np.asarray(values, dtype=object))[rows]
+    apart = _lie_apart(xy, groups)
+    return grouped(xy[:, 0], xy[:, 1], list(groups), title=heading, name_in_place=apart, ax=ax, save=save)
+
+
+def _lie_apart(xy: np.ndarray, groups: np.ndarray) -> bool:
+    """Tell whether cells of most groups have neighbours of their own: a name in the middle of others misleads."""
+    known = pd.notna(groups)
+    xy, group = xy[known], groups[known].astype(str)
+    if len(xy) <= _NEAR:
+        return True
+    near = KDTree(xy).query(xy, k=_NEAR + 1)[1][:, 1:]
+    same = pd.Series((group[near] == group[:, None]).mean(axis=1)).groupby(group).mean()
+    return bool(same.median() > 0.5)
 
 
 def _values(data: MuData | AnnData, color: str | None) -> pd.Series | np.ndarray | None:
@@ -193,7 +208,7 @@ def grouped(
             middle = np.array([_middle(points[codes == i]) for i in range(len(shown))]).reshape(-1, 2)
             heights = spread(middle[:, 1].tolist(), gap=float(np.ptp(points[:, 1])) * 0.045)
             for name, at, height in zip(shown, middle[:, 0], heights, strict=True):
-                box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.8}
+                box = {"facecolor": "white", "alpha": 0.45, "edgecolor": "none", "pad": 0.2}
                 ax.text(at, height, plain(name, 20), ha="center", va="center", fontweight="bold", color=INK, bbox=box)
         handles = [
             Line2D([], [], marker=MARKERS[i // len(TOL_MUTED)], color=palette[i], linestyle="", label=plain(name, 20))

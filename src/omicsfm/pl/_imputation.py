@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MANY = 30
+_FEW = 2000  # pairs that points can show
 
 
 def imputation(
@@ -26,7 +27,7 @@ def imputation(
     ax: Axes | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> Axes:
-    """Draw predicted against measured values as a density.
+    """Draw predicted against measured values: points, or beyond 2,000 pairs their density.
 
     Parameters
     ----------
@@ -62,12 +63,14 @@ def imputation(
     low, high = np.quantile(np.concatenate([x, y]), [0.001, 0.999])
     inside = (x >= low) & (x <= high) & (y >= low) & (y <= high)
     with canvas(3.5, ax) as ax:
-        density = ax.hexbin(
-            x[inside], y[inside], gridsize=45, mincnt=1, bins="log", cmap="cividis_r", linewidths=0, rasterized=True
-        )
+        if inside.sum() <= _FEW:
+            ax.scatter(x[inside], y[inside], s=8, color=GOOD, alpha=0.5, linewidths=0, rasterized=True)
+        else:
+            looks: dict[str, Any] = {"gridsize": 45, "extent": (low, high, low, high), "bins": "log", "mincnt": 1}
+            density = ax.hexbin(x[inside], y[inside], cmap="cividis_r", linewidths=0, rasterized=True, **looks)
+            bar = figure_of(ax).colorbar(density, ax=ax, label="pairs", pad=0.02)
+            bar.outline.set_visible(False)
         ax.plot([low, high], [low, high], color=BAD, linewidth=1.2, linestyle="--", label="perfect")
-        bar = figure_of(ax).colorbar(density, ax=ax, label="pairs", pad=0.02)
-        bar.outline.set_visible(False)
         ax.set_xlabel(f"measured{unit}")
         ax.set_ylabel(f"predicted{unit}")
         ax.legend(loc="upper left", borderpad=0)

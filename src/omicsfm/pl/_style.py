@@ -23,6 +23,7 @@ INK = "#1A1A1A"
 
 # Inches. 4.1 in is 394 CSS pixels: on a phone the figure stands at its own size and 9 pt stay 9 pt.
 WIDTH = 4.1
+SCREEN_DPI = 150  # a notebook shows one pixel per pixel: at 100 small words blur
 
 _RC: Any = {
     "font.family": "sans-serif",
@@ -42,7 +43,6 @@ _RC: Any = {
     "ytick.labelsize": 8.5,
     "legend.fontsize": 8.5,
     "legend.frameon": False,
-    "figure.facecolor": "white",
     "svg.fonttype": "none",
     "svg.hashsalt": "omicsfm",
 }
@@ -74,19 +74,21 @@ def canvas(height: float, ax: Axes | None = None) -> Iterator[Axes]:
     """
     import matplotlib as mpl
 
+    # Outside of our settings: pyplot loads a notebook's backend with its first figure, and what that sets must stay.
+    figure = _figure(height) if ax is None else figure_of(ax)
     with mpl.rc_context(_RC):
-        yield _figure(height).add_subplot() if ax is None else ax
+        yield ax or figure.add_subplot()
 
 
 def _figure(height: float) -> Figure:
-    looks: Any = {"figsize": (WIDTH, height), "layout": "constrained"}
+    looks: Any = {"figsize": (WIDTH, height), "layout": "constrained", "facecolor": "white"}
     if _DETACHED.get():
         from matplotlib.figure import Figure
 
         return Figure(**looks)
     import matplotlib.pyplot as plt
 
-    return plt.figure(**looks)
+    return plt.figure(**looks, dpi=SCREEN_DPI)
 
 
 def finish(ax: Axes, save: str | os.PathLike[str] | None) -> Axes:

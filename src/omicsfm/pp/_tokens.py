@@ -48,6 +48,18 @@ class Tokens:
         """Number of cells, measured in whichever modalities."""
         return len(self.obs_names)
 
+    def table(self, mod: str) -> np.ndarray:
+        """Give the tokens of a modality for all cells, (n_obs, n_tokens), NaN where it was not measured.
+
+        Raises
+        ------
+        KeyError
+            If none of the cells was measured in it.
+        """
+        out = np.full((self.n_obs, self.values[mod].shape[1]), np.nan)
+        out[self.rows[mod]] = self.values[mod]
+        return out
+
 
 @hub.saveable
 class Tokenizer(BaseEstimator):
@@ -176,6 +188,14 @@ class Tokenizer(BaseEstimator):
         """Give row blocks of a modality on the recipe's scale, over the training features (NaN: not measured)."""
         for span, block, measured in self.aligned(mdata, mod):
             yield span, self.recipes_[mod].scale(block, measured)
+
+    def table(self, mdata: MuData, mod: str) -> pd.DataFrame:
+        """Give :meth:`scaled` whole: cells of `mdata` x training features, NaN where nothing was measured."""
+        out_ng = np.full((mdata.n_obs, len(self.var_names_[mod])), np.nan)
+        rows = contract.rows(mdata, mod)
+        for span, block in self.scaled(mdata, mod):
+            out_ng[rows[span]] = dense_nan(block, None)
+        return pd.DataFrame(out_ng, index=mdata.obs_names, columns=self.var_names_[mod])
 
     def aligned(self, mdata: MuData, mod: str) -> Iterator[tuple[slice, Any, np.ndarray | None]]:
         """Give row blocks of raw values over the training features, each with who measured what (None: all)."""

@@ -12,7 +12,6 @@ from omicsfm import contract, metrics
 from omicsfm._errors import InputError
 from omicsfm.models import Imputation as Imputed
 from omicsfm.models import Imputes
-from omicsfm.pp import dense_nan
 from omicsfm.tasks._splits import donors, hide_labels, paired_donors
 from omicsfm.tasks._task import Finding, Scores, Split
 
@@ -71,11 +70,7 @@ class Imputation:
         """Ask for the hidden modality; the observed values come back on the same scale, NaN where not measured."""
         target, source = split.truth["target"], split.truth["source"]
         found = model.impute(split.query, target)
-        observed = np.full(found.mean.shape, np.nan)
-        position = found.mean.index.get_indexer(source.mod[target].obs_names)
-        for span, block in model.tokenizer_.scaled(source, target):
-            observed[position[span]] = dense_nan(block, None)
-        return found, observed
+        return found, model.tokenizer_.table(source, target).reindex(found.mean.index).to_numpy()
 
     def score(self, prediction: tuple[Imputed, np.ndarray], split: Split) -> Scores:
         """Give values per feature and per cell."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,10 +41,14 @@ def put_imputation(mdata: MuData, modality: str, imputation: Imputation, **made_
     with _compat.silent():
         for end, table in tables.items():
             out = table.reindex(mdata.obs_names).astype(np.float32)
-            names = [str(column).replace("/", "_") for column in out.columns]
-            mdata.obsm[f"imputed_{modality}{end}"] = out.set_axis(names, axis=1)
+            mdata.obsm[f"imputed_{modality}{end}"] = out.set_axis(column_names(out.columns), axis=1)
     slots = [f"imputed_{modality}{end}" for end in tables]
     contract.record(mdata, "impute", slots=slots, level=imputation.level, n_obs=len(imputation.mean), **made_by)
+
+
+def column_names(features: Iterable[Any]) -> list[str]:
+    """Give the names that features have as columns of a table in obsm."""
+    return [str(feature).replace("/", "_") for feature in features]
 
 
 def put_labels(mdata: MuData, labels: pd.DataFrame, *, key: str = "label_mosaic", **made_by: Any) -> None:
