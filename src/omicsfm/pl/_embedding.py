@@ -96,7 +96,8 @@ def _lie_apart(xy: np.ndarray, groups: np.ndarray) -> bool:
         return True
     near = KDTree(xy).query(xy, k=_NEAR + 1)[1][:, 1:]
     same = pd.Series((group[near] == group[:, None]).mean(axis=1)).groupby(group).mean()
-    return bool(same.median() > 0.5)
+    chance = pd.Series(group).value_counts(normalize=True)
+    return bool(((same - chance) >= 0.5 * (1 - chance)).mean() >= 0.5)  # half of the way from mixed to apart
 
 
 def _values(data: MuData | AnnData, color: str | None) -> pd.Series | np.ndarray | None:
