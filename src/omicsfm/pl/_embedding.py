@@ -96,7 +96,7 @@ def _lie_apart(xy: np.ndarray, groups: np.ndarray) -> bool:
         return True
     near = KDTree(xy).query(xy, k=_NEAR + 1)[1][:, 1:]
     same = pd.Series((group[near] == group[:, None]).mean(axis=1)).groupby(group).mean()
-    chance = pd.Series(group).value_counts(normalize=True)
+    chance = pd.Series(group).value_counts(normalize=True)[same.index]
     return bool(((same - chance) >= 0.5 * (1 - chance)).mean() >= 0.5)  # half of the way from mixed to apart
 
 

@@ -7,8 +7,8 @@ from omicsfm.tl._differential_expression import differential_expression
 from omicsfm.tl._impute import impute
 from omicsfm.tl._integrate import integrate
 from omicsfm.tl._modality_value import modality_value
-from omicsfm.tl._peak_to_gene import peak_to_gene
 from omicsfm.tl._observed import observed
+from omicsfm.tl._peak_to_gene import peak_to_gene
 from omicsfm.tl._perturbation_effects import effect_size, perturbation_effects
 from omicsfm.tl._rank_perturbations import rank_perturbations
 from omicsfm.tl._respond import respond
@@ -23,8 +23,8 @@ __all__ = [
     "impute",
     "integrate",
     "modality_value",
-    "peak_to_gene",
     "observed",
+    "peak_to_gene",
     "perturbation_effects",
     "rank_perturbations",
     "respond",
