@@ -41,6 +41,7 @@ from omicsfm.metrics._response_reliability import reliability_correlation
 from omicsfm.metrics._response_weighted import response_weights, weighted_mse, weighted_r2
 from omicsfm.metrics._rmse import rmse_per_feature
 from omicsfm.metrics._silhouette import label_asw
+from omicsfm.metrics._spearman_by_block import spearman_by_block
 from omicsfm.metrics._unknown import unknown_auroc
 
 __all__ = [
@@ -104,6 +105,7 @@ __all__ = [
     "response_weights",
     "rmse_per_feature",
     "spearman_brown",
+    "spearman_by_block",
     "unknown_auroc",
     "weighted_mse",
     "weighted_r2",

@@ -22,6 +22,7 @@ from omicsfm.models.baselines import (
     ModalityPCA,
     RidgeImputer,
 )
+from omicsfm.models.contact_ridge import ContactRidge
 from omicsfm.models.linear_mosaic import LinearMosaic
 from omicsfm.models.mosaic import Mosaic
 from omicsfm.models.response import ResponseModel
@@ -53,6 +54,7 @@ __all__ = [
     "BilinearLM",
     "Chance",
     "ConcatPCA",
+    "ContactRidge",
     "ControlResponse",
     "Embeds",
     "Imputation",

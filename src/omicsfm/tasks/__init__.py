@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from omicsfm.tasks._task import Finding, Scores, Split, Task
 from omicsfm.tasks.annotation import Annotation
+from omicsfm.tasks.contacts import ContactPairs, ContactPrediction
 from omicsfm.tasks.imputation import Imputation
 from omicsfm.tasks.integration import CellState, MosaicIntegration
 from omicsfm.tasks.perturbation import PerturbationResponse
@@ -11,6 +12,8 @@ from omicsfm.tasks.perturbation import PerturbationResponse
 __all__ = [
     "Annotation",
     "CellState",
+    "ContactPairs",
+    "ContactPrediction",
     "Finding",
     "Imputation",
     "MosaicIntegration",
