@@ -49,6 +49,11 @@ def test_it_says_what_it_holds_and_escapes_what_it_was_given(name):
     assert BAD not in html and "&lt;script&gt;" in html
 
 
+@pytest.mark.parametrize("name", ["imputation", "response", "results"])
+def test_as_text_it_is_one_short_line(name):
+    assert len(repr(SHOWN[name][0])) < 100 and "\n" not in repr(SHOWN[name][0])
+
+
 def test_a_good_report_and_the_registry():
     assert "meets the contract" in CheckReport()._repr_html_()
     html = datasets.registry()._repr_html_()

@@ -22,7 +22,7 @@ _KEY = b"omicsfm"
 _SCHEMA = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """Results of one run.
 
@@ -86,11 +86,15 @@ class Results:
         frame = table.replace_schema_metadata({}).to_pandas()
         return cls(frame, pd.DataFrame(rest["verdicts"]), pd.DataFrame(rest["audit"]), rest["meta"], rest["pictures"])
 
+    def __repr__(self) -> str:
+        n = self.table[["task", "dataset"]].drop_duplicates().shape[0]
+        return f"Results of suite '{self.meta.get('suite', '')}': {n} questions, {self.table['method'].nunique()} methods"
+
     def _repr_html_(self) -> str:
         said = self.verdicts["words"].astype(str) if len(self.verdicts) else ["No method was compared with a baseline."]
         mean = self.table.groupby(["task", "dataset", "method", "metric"], sort=False)["value"].mean()
         return (
-            _html.heading(f"Results of suite '{self.meta.get('suite', '')}'")
+            _html.heading(repr(self))
             + _html.items(said)
             + _html.table(mean.unstack("metric").reset_index())
             + _html.items(str(words) for words in self.meta.get("limits", ()))

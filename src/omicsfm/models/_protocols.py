@@ -15,7 +15,7 @@ from omicsfm import _html
 from omicsfm.pp import Tokenizer, dense_nan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Imputation:
     """Prediction of one modality for every cell asked about, on the recipe's scale.
 
@@ -60,11 +60,13 @@ class Imputation:
             transform=lambda x: dense_nan(recipe.scale(x), None),
         )
 
+    def __repr__(self) -> str:
+        return f"Imputation: {self.mean.shape[0]:,} cells x {self.mean.shape[1]:,} features, {self.level:.0%} intervals"
+
     def _repr_html_(self) -> str:
-        told = f"{self.mean.shape[0]:,} cells x {self.mean.shape[1]:,} features, {self.level:.0%} intervals"
         width = (self.upper - self.lower).mean()
         summary = pd.DataFrame({"mean": self.mean.mean(), "sd": self.sd.mean(), "width of the interval": width})
-        return _html.heading(f"Imputation: {told}") + _html.table(summary, index=True, rows=10)
+        return _html.heading(repr(self)) + _html.table(summary, index=True, rows=10)
 
 
 @runtime_checkable

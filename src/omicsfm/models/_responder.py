@@ -19,7 +19,7 @@ from omicsfm.pp import ResponseData, response_data
 from omicsfm.pp._response_data import DESIGN
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Response:
     """Predicted effects, one row per row of the design that was asked about.
 
@@ -40,12 +40,15 @@ class Response:
     reliability: pd.Series
     level: float
 
+    def __repr__(self) -> str:
+        n, n_genes = self.mean.shape
+        return f"Response: {n:,} predictions x {n_genes:,} genes, {self.level:.0%} intervals"
+
     def _repr_html_(self) -> str:
         size = np.sqrt(np.square(self.mean).mean(axis=1))
         largest = self.mean.abs().idxmax(axis=1) if self.mean.shape[1] else ""
         shown = self.design.assign(reliability=self.reliability, size=size, largest=largest)
-        told = f"{len(shown):,} predictions x {self.mean.shape[1]:,} genes, {self.level:.0%} intervals"
-        return _html.heading(f"Response: {told}") + _html.table(shown, rows=20)
+        return _html.heading(repr(self)) + _html.table(shown, rows=20)
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from omicsfm._errors import InputError
 from omicsfm.pp._guides import Cut, above, cuts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GuideReport:
     """How guides were assigned.
 
@@ -42,6 +42,8 @@ class GuideReport:
             f"{self.single:.1%}, several {self.multiple:.1%}, none {self.unassigned:.1%}; {few} guides by "
             "fixed threshold"
         )
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return f"<p>{self}</p>{self.guides.to_html(max_rows=20, float_format='{:.2f}'.format)}"

@@ -21,7 +21,7 @@ RELIABLE = 0.3  # below it more than two thirds of what varies over genes is noi
 N_SPLITS, N_NULL, LEVEL = 20, 200, 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScreenReport:
     """What can be measured in a screen.
 
@@ -79,6 +79,8 @@ class ScreenReport:
         if self.replicates["r_mean"].notna().any():
             lines.append(f"median correlation between replicates {self.replicates['r_mean'].median():.2f}")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         parts = {"Perturbations": self.perturbations, "Targets": self.targets, "Controls": self.controls}
