@@ -17,11 +17,11 @@ import nbformat
 from nbclient import NotebookClient
 
 MAX_BYTES = 2_000_000
-os.environ["TQDM_DISABLE"] = "1"  # a bar that was drawn once says nothing to a reader
 
 
 def main(paths: list[str]) -> None:
     """Run each notebook in its own folder."""
+    os.environ["TQDM_DISABLE"] = "1"  # a bar that was drawn once says nothing to a reader
     for path in map(Path, paths):
         start = time.perf_counter()
         notebook = nbformat.read(path, as_version=4)

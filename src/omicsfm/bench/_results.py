@@ -88,7 +88,9 @@ class Results:
 
     def __repr__(self) -> str:
         n = self.table[["task", "dataset"]].drop_duplicates().shape[0]
-        return f"Results of suite '{self.meta.get('suite', '')}': {n} questions, {self.table['method'].nunique()} methods"
+        return (
+            f"Results of suite '{self.meta.get('suite', '')}': {n} questions, {self.table['method'].nunique()} methods"
+        )
 
     def _repr_html_(self) -> str:
         said = self.verdicts["words"].astype(str) if len(self.verdicts) else ["No method was compared with a baseline."]
