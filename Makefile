@@ -1,6 +1,6 @@
 # make demo     create .venv, install, fetch the default data set, run the main job
 # make test     create the same .venv if absent, lint, run the whole test suite
-# make lint     ruff, mypy, import-linter
+# make lint     ruff, mypy, import-linter; make tests: the rest of make test
 # make bench    run the scripts in benchmarks/, each prints a table
 # make study    run the peer study: hours, goes on where it was; `make notebooks` shows it
 # make notebooks  run the notebooks anew and keep their output
@@ -12,7 +12,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench study notebooks tutorials midas peers clean
+.PHONY: help install demo test tests lint bench study notebooks tutorials midas peers clean
 
 # A pyenv shim may exist and not run: ask the interpreter itself.
 DEFAULT_PYTHON := $(shell if python3.11 -c '' >/dev/null 2>&1; then echo python3.11; else echo python3; fi)
@@ -56,7 +56,9 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+test: lint tests
+
+tests: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # One thread, so that the times of two methods compare. The peer study has a target of its own: it takes hours.
