@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omicsfm._errors import InputError, OmicsfmWarning
 
 if TYPE_CHECKING:  # the same names for type checkers and editors, which do not run __getattr__
-    from omicsfm import bench, contract, datasets, hub, io, metrics, models, pl, pp, report, seq, tasks, tl
+    from omicsfm import bench, contract, datasets, explain, hub, io, metrics, models, pl, pp, report, seq, tasks, tl
     from omicsfm.contract import check, concat, modality_mask, setup
     from omicsfm.models import load
 
@@ -21,6 +21,7 @@ _SUBMODULES = (
     "bench",
     "contract",
     "datasets",
+    "explain",
     "hub",
     "io",
     "metrics",
@@ -50,6 +51,7 @@ __all__ = [
     "concat",
     "contract",
     "datasets",
+    "explain",
     "hub",
     "io",
     "load",

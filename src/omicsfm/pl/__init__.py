@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from omicsfm.pl._attribution import attribution
 from omicsfm.pl._cost import quality_cost
 from omicsfm.pl._embedding import embedding
+from omicsfm.pl._faithfulness import faithfulness
 from omicsfm.pl._forest import forest
 from omicsfm.pl._imputation import coverage, imputation
 from omicsfm.pl._mask import modality_mask
@@ -14,8 +16,10 @@ from omicsfm.pl._screen import reproducibility
 from omicsfm.pl._style import svg
 
 __all__ = [
+    "attribution",
     "coverage",
     "embedding",
+    "faithfulness",
     "forest",
     "imputation",
     "modality_mask",
