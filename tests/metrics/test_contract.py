@@ -37,6 +37,7 @@ def make(noise: float, *, seed: int = 0) -> Data:
         "lower": truth - 1 + noise * rng.normal(size=(N, D)),
         "upper": truth + 30 + noise * rng.normal(size=(N, D)),
         "given": names[given],
+        "probability": np.eye(4)[given] + 0.1 * rng.random((N, 4)),
         "correct": right.astype(float),
         "confidence": np.where(right, 0.99, 0.2 * noise),
         "unknown": label == 0,
@@ -102,6 +103,11 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], Callable[[Data], Any]]] = {
     "expected_calibration_error": (
         ("correct", "confidence"),
         lambda d: m.expected_calibration_error(d["correct"], d["confidence"]),
+    ),
+    "matthews": (("labels", "given"), lambda d: m.matthews(d["labels"], d["given"])),
+    "macro_auroc": (
+        ("labels", "probability"),
+        lambda d: m.macro_auroc(d["labels"], d["probability"], ["B", "CD4 T", "CD8 T", "NK"]),
     ),
     **{
         name: (("pred", "obs"), lambda d, name=name: getattr(m, name)(d["pred"], d["obs"]))

@@ -1,6 +1,7 @@
 """Metrics: arrays in, a float or one value per unit out. `METRICS` holds the facts about each."""
 
 from omicsfm.metrics._accuracy import accuracy
+from omicsfm.metrics._auroc import macro_auroc
 from omicsfm.metrics._calibration import expected_calibration_error
 from omicsfm.metrics._clusters import ari, kmeans_clusters, nmi
 from omicsfm.metrics._connectivity import graph_connectivity
@@ -17,6 +18,7 @@ from omicsfm.metrics._knn import knn_accuracy, knn_accuracy_cross_donor, knn_acc
 from omicsfm.metrics._label_transfer import LabelTransfer, label_transfer, label_transfer_accuracy
 from omicsfm.metrics._lisi import clisi, ilisi, lisi
 from omicsfm.metrics._macro_f1 import macro_f1
+from omicsfm.metrics._matthews import matthews
 from omicsfm.metrics._metric import Metric
 from omicsfm.metrics._mmd import mmd
 from omicsfm.metrics._neighbors import Neighbors, neighbors
@@ -86,8 +88,10 @@ __all__ = [
     "lisi",
     "logfc_spearman_negative",
     "logfc_spearman_positive",
+    "macro_auroc",
     "macro_f1",
     "mae_delta",
+    "matthews",
     "mmd",
     "mse_delta",
     "neighbors",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from omicsfm.metrics._accuracy import accuracy
+from omicsfm.metrics._auroc import macro_auroc
 from omicsfm.metrics._calibration import expected_calibration_error
 from omicsfm.metrics._clusters import ari, nmi
 from omicsfm.metrics._connectivity import graph_connectivity
@@ -14,6 +15,7 @@ from omicsfm.metrics._knn import knn_accuracy, knn_accuracy_cross_donor, knn_acc
 from omicsfm.metrics._label_transfer import label_transfer_accuracy
 from omicsfm.metrics._lisi import clisi, ilisi
 from omicsfm.metrics._macro_f1 import macro_f1
+from omicsfm.metrics._matthews import matthews
 from omicsfm.metrics._metric import Metric
 from omicsfm.metrics._partner import partner_label_match
 from omicsfm.metrics._pearson import pearson_per_cell, pearson_per_feature
@@ -76,6 +78,13 @@ METRICS: dict[str, Metric] = {
     ),
     "unknown_auroc": Metric(
         unknown_auroc, True, (0, 1), "fraction", "set", "Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747"
+    ),
+    # sequences
+    "matthews": Metric(
+        matthews, True, (-1, 1), "correlation", "set", "Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006"
+    ),
+    "macro_auroc": Metric(
+        macro_auroc, True, (0, 1), "fraction", "set", "Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747"
     ),
     # perturbation response
     "pearson_delta": Metric(pearson_delta, True, (-1, 1), "correlation", "perturbation", _SYSTEMA),

@@ -42,6 +42,7 @@ from omicsfm.models.responses import (
     TwoWayEB,
     WrongTarget,
 )
+from omicsfm.models.sequence import SequenceModel
 from omicsfm.models.stack import Stack, auto_model
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "RidgeImputer",
     "RidgePrior",
     "Saves",
+    "SequenceModel",
     "ShrunkenAdditive",
     "Stack",
     "TwoWayEB",

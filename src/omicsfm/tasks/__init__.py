@@ -8,6 +8,7 @@ from omicsfm.tasks.contacts import ContactPairs, ContactPrediction
 from omicsfm.tasks.imputation import Imputation
 from omicsfm.tasks.integration import CellState, MosaicIntegration
 from omicsfm.tasks.perturbation import PerturbationResponse
+from omicsfm.tasks.sequence import SequenceClassification, matthews_interval, permuted
 
 __all__ = [
     "Annotation",
@@ -19,6 +20,9 @@ __all__ = [
     "MosaicIntegration",
     "PerturbationResponse",
     "Scores",
+    "SequenceClassification",
     "Split",
     "Task",
+    "matthews_interval",
+    "permuted",
 ]
