@@ -275,3 +275,19 @@ def test_same_seed_same_bits(train: MuData) -> None:
 
 def test_signal_is_a_share(tokenizer: Tokenizer) -> None:
     assert all(0 < s <= 1 for s in tokenizer.signal().values())
+
+
+def test_tokens_as_a_table_of_all_cells(train, tokenizer):
+    some = np.arange(train.n_obs) % 3 > 0
+    query = contract.hide(train, "rna", ~some)
+    table = tokenizer.transform(query).table("rna")
+    np.testing.assert_array_equal(np.isnan(table).all(axis=1), ~some)
+    np.testing.assert_allclose(table[some], tokenizer.transform(train).table("rna")[some], atol=1e-5)
+    scaled = tokenizer.table(query, "protein")
+    assert scaled.index.equals(query.obs_names) and scaled.notna().to_numpy().all()
+    assert tokenizer.table(query, "rna").isna().all(axis=1).tolist() == (~some).tolist()
+
+
+def test_what_is_no_mudata_is_told(train, tokenizer):
+    with pytest.raises(InputError, match="needed a MuData, found an AnnData"):
+        tokenizer.transform(train.mod["rna"])

@@ -135,9 +135,12 @@ class Tokenizer(BaseEstimator):
         Raises
         ------
         InputError
-            If no modality is known, or a known one shares less than a tenth of its features with the training data.
+            If it is no MuData, no modality is known, or a known one shares less than a tenth of its features with the
+            training data.
         """
         check_is_fitted(self, "svd_")
+        if not isinstance(mdata, MuData):
+            contract.check(mdata).raise_for_errors("Tokenizer.transform")
         unknown = [mod for mod in mdata.mod if mod not in self.svd_]
         known = [mod for mod in mdata.mod if mod in self.svd_]
         if not known:
