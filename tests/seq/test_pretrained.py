@@ -248,6 +248,29 @@ def test_a_model_that_lacks_weights_is_refused(folders, tmp_path):
         pretrained(f"hf:{folder}")
 
 
+@pytest.mark.parametrize("name", ["bert", "modernbert", "mamba"])
+def test_a_model_with_a_head_for_another_task_is_read_the_same_each_time(name, tmp_path):
+    config, special = configs()[name]
+    auto = transformers.AutoModelForMaskedLM if special else transformers.AutoModelForCausalLM
+    torch.manual_seed(1)
+    net = auto.from_config(config).eval()
+    net.save_pretrained(tmp_path)
+    bases_tokenizer(special).save_pretrained(tmp_path)
+    made = pretrained(f"hf:{tmp_path}")
+    torch.manual_seed(7)
+    again = pretrained(f"hf:{tmp_path}")  # Bert's pooler is not in the file, and is not drawn from the global seed
+    assert made.facts == again.facts
+    drawn = torch.rand(1)
+    torch.manual_seed(7)
+    assert torch.equal(torch.rand(1), drawn)
+    ids = numbers(SEQUENCES[0])
+    with torch.no_grad():
+        out = net.base_model(input_ids=torch.tensor([[2, *ids, 3] if special else ids]))
+    states = out.last_hidden_state[0].numpy()
+    wanted = states[1:-1] if special else states
+    np.testing.assert_allclose(ofm.seq.embed_sequences(SEQUENCES[:1], made)[0], wanted.mean(0), atol=2e-5)
+
+
 def test_a_pickle_is_not_read(folders, tmp_path):
     folder = tmp_path / "pickle"
     shutil.copytree(folders["bert"], folder)

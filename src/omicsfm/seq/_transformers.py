@@ -18,6 +18,7 @@ from omicsfm.seq._options import Options
 from omicsfm.seq._states import Batch, forked_seed, windows_by_length
 
 _TOKENS = 1 << 14  # of a batch
+_HEADS = ("pooler.", "contact_head.")  # what no state that is looked at goes through
 _NO_LIMIT = 1_000_000  # tokenizers without one say 1e30
 
 
@@ -137,16 +138,17 @@ class TransformersEncoder:
         if options.random is not None:
             with forked_seed(options.random):
                 return self._transformers.AutoModel.from_config(config, trust_remote_code=options.remote).to(dtype)
-        # No pickle: only safetensors are read.
-        net, found = self._load(
-            self._transformers.AutoModel,
-            source,
-            config=config,
-            dtype=dtype,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-        missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+        # Seeded, because heads that the weights lack are drawn; and no pickle: only safetensors are read.
+        with forked_seed(0):
+            net, found = self._load(
+                self._transformers.AutoModel,
+                source,
+                config=config,
+                dtype=dtype,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+        missing = sorted(name for name in found["missing_keys"] if not name.startswith(_HEADS))
         if missing:
             raise InputError(
                 f"seq.embedder: '{source}' lacks {len(missing)} weights of {type(net).__name__}, such as "
