@@ -24,6 +24,7 @@ from omicsfm.models.baselines import (
 )
 from omicsfm.models.contact_ridge import ContactRidge
 from omicsfm.models.linear_mosaic import LinearMosaic
+from omicsfm.models.loading_map import LoadingMap
 from omicsfm.models.mosaic import Mosaic
 from omicsfm.models.response import ResponseModel
 from omicsfm.models.responses import (
@@ -65,6 +66,7 @@ __all__ = [
     "KNNPrior",
     "KernelRidgeImputer",
     "LinearMosaic",
+    "LoadingMap",
     "LogisticLabels",
     "MajorityClass",
     "MatchedContext",
