@@ -82,3 +82,8 @@ def test_nothing_to_compare():
     said = verdict(r, **NAMES, higher_is_better=True)
     assert said.outcome == "not compared"
     assert said.text == "LinearMosaic and CCA cannot be compared: 0 values: too few for an interval"
+
+
+def test_what_rounding_leaves_is_no_difference():
+    said = verdict(comparison(4e-16, 2e-15, p=0.9), **NAMES, higher_is_better=True)
+    assert "difference 0.000, interval [-0.000, 0.000]" in said.text

@@ -9,6 +9,8 @@ import numpy as np
 
 from omicsfm.bench.stats import Comparison
 
+_ROUNDING = 1e-12  # what the order of a sum changes
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -61,7 +63,7 @@ def verdict(
     low, high = sorted((sign * comparison.low, sign * comparison.high))
     # Three decimals, or two significant digits where the whole interval is smaller than those would show.
     largest = max(abs(gain), abs(low), abs(high))
-    decimals = 3 if largest >= 1e-3 or largest == 0 else int(1 - np.floor(np.log10(largest)))
+    decimals = 3 if largest >= 1e-3 or largest < _ROUNDING else int(1 - np.floor(np.log10(largest)))
     size, ends = f"{abs(gain):.{decimals}f}", f"[{low:.{decimals}f}, {high:.{decimals}f}]"
     cost = ""
     if cost_ratio is not None and not np.isnan(cost_ratio):
