@@ -279,3 +279,21 @@ def test_taken_away_means_another_base():
 def test_bad_input_is_told(call, words):
     with pytest.raises(ofm.InputError, match=words):
         call()
+
+
+def test_a_sequence_model_is_explained_by_what_it_was_taught():
+    rng = np.random.default_rng(0)
+    sequences = ["".join(rng.choice(list(BASES), 40)) for _ in range(200)]
+    labels = np.array(["with", "without"] * 100)
+    sequences[::2] = [s[:16] + "TGACTCA" + s[23:] for s in sequences[::2]]
+    model = ofm.models.SequenceModel(encoder="kmer", both_strands=False).fit(sequences[:160], labels[:160])
+    shown = sequences[160:180:2]
+    effects = ofm.explain.mutagenesis(model, shown, target="with")
+    opposite = ofm.explain.mutagenesis(model, shown)  # of two classes the second
+    np.testing.assert_allclose(effects, -opposite, atol=1e-6)
+    p = model.predict_proba([shown[0], shown[0][:18] + "T" + shown[0][19:]])[:, 0]
+    assert effects[0, 18, BASES.index("T")] == pytest.approx(p[1] - p[0], abs=1e-6)
+    found = ofm.explain.importance(effects, shown)
+    assert found[:, 16:23].mean() > 5 * np.abs(found[:, :14]).mean()
+    judged = ofm.explain.faithfulness(model, shown, found, target="with", steps=20, n_random=2)
+    assert judged.deletion.low > 0
