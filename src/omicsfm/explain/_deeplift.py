@@ -9,7 +9,7 @@ import numpy as np
 
 from omicsfm._errors import InputError, OmicsfmWarning
 from omicsfm._optional import require
-from omicsfm.explain._scorer import column, is_module, of_one_length
+from omicsfm.explain._scorer import column, device_of, is_module, of_one_length, predicting
 from omicsfm.seq._one_hot import one_hot
 
 _BATCH = 32  # sequences, or pairs of a sequence and a reference
@@ -43,9 +43,9 @@ def gradient(module: Any, sequences: Any, *, target: int | None = None) -> np.nd
 
     x = _tensor("explain.gradient", module, sequences)
     parts = []
-    with _as_it_predicts(module):
+    with predicting(module):
         for start in range(0, len(x), _BATCH):
-            batch = x[start : start + _BATCH].to(_device(module)).requires_grad_()
+            batch = x[start : start + _BATCH].to(device_of(module)).requires_grad_()
             out = module(batch)
             out = out[:, None] if out.ndim == 1 else out
             picked = out[:, column("explain.gradient", target, out.shape[1])]
@@ -113,8 +113,8 @@ def deeplift(
             out = self.inner(batch)
             return out[:, None] if out.ndim == 1 else out
 
-    wrapped, device = Columns(), _device(module)
-    with _as_it_predicts(module), warnings.catch_warnings():
+    wrapped, device = Columns(), device_of(module)
+    with predicting(module), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of is measured below
         with torch.no_grad():
             scores = torch.cat([wrapped(part.to(device)) for part in x.split(_BATCH)])
@@ -145,22 +145,3 @@ def _tensor(function: str, module: Any, sequences: Any) -> Any:
         )
     x = torch.from_numpy(one_hot(of_one_length(function, sequences)))
     return x.transpose(1, 2).contiguous().float()
-
-
-def _device(module: Any) -> Any:
-    import torch
-
-    return next((p.device for p in module.parameters()), torch.device("cpu"))
-
-
-class _as_it_predicts:
-    """Hold a module in its mode for predictions, and give it back as it was."""
-
-    def __init__(self, module: Any) -> None:
-        self._module, self._training = module, module.training
-
-    def __enter__(self) -> None:
-        self._module.eval()
-
-    def __exit__(self, *_: Any) -> None:
-        self._module.train(self._training)

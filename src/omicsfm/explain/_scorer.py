@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -58,8 +60,6 @@ def scorer(function: str, model: Any, target: Any) -> Scorer:
 
 def is_module(model: Any) -> bool:
     """Whether a model is a torch module, without an import of torch where nobody has used it."""
-    import sys
-
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(model, torch.nn.Module)
 
@@ -93,22 +93,35 @@ def of_one_length(function: str, sequences: Any) -> list[str]:
     return [sequence.upper() for sequence in found]
 
 
+@contextmanager
+def predicting(module: Any) -> Iterator[None]:
+    """Hold a torch module in its mode for predictions, and give it back as it was."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
+def device_of(module: Any) -> Any:
+    """Give the device of a module; of one without parameters, the CPU."""
+    import torch
+
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+
+
 def _torch_scores(module: Any) -> Scorer:
     import torch
 
     def run(sequences: list[str]) -> np.ndarray:
-        device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        device = device_of(module)
         step = max(1, _BATCH // max(map(len, sequences), default=1))
-        training = module.training
-        module.eval()
-        try:
-            with torch.inference_mode():
-                parts = [
-                    module(torch.from_numpy(one_hot(sequences[i : i + step])).transpose(1, 2).float().to(device))
-                    for i in range(0, len(sequences), step)
-                ]
-            return torch.cat(parts).cpu().numpy()
-        finally:
-            module.train(training)
+        with predicting(module), torch.inference_mode():
+            parts = [
+                module(torch.from_numpy(one_hot(sequences[i : i + step])).transpose(1, 2).float().to(device))
+                for i in range(0, len(sequences), step)
+            ]
+        return torch.cat(parts).cpu().numpy()
 
     return run
