@@ -66,8 +66,6 @@ def test_tutorial_is_whole_quiet_and_small(path: Path) -> None:
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_output_is_that_of_the_code(path: Path) -> None:
     spec = importlib.util.spec_from_file_location("_execute", ROOT / "notebooks" / "_execute.py")
-    if importlib.util.find_spec("nbclient") is None:
-        pytest.skip("nbclient (extra notebooks) is not installed")
     execute = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(execute)
     now = execute.code_hash([source(cell) for cell in code_cells(path)])
