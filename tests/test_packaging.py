@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 import tomllib
 import zipfile
@@ -100,3 +101,19 @@ def test_progress_is_silent_and_transparent_without_a_terminal(capsys: pytest.Ca
 
     assert list(progress([1, 2, 3], desc="stage")) == [1, 2, 3]
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_notebook_without_ipywidgets_gets_a_bar_of_text_and_no_warning():
+    code = """
+import sys, types
+class ZMQInteractiveShell:
+    config = {"IPKernelApp": {}}
+sys.modules["IPython"] = types.ModuleType("IPython")
+sys.modules["IPython"].get_ipython = ZMQInteractiveShell
+sys.modules["ipykernel.zmqshell"] = types.ModuleType("ipykernel.zmqshell")
+sys.modules["ipywidgets"] = None
+from omicsfm._progress import progress
+assert list(progress([1, 2], desc="working")) == [1, 2]
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "working" in found.stderr and "IProgress" not in found.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -29,8 +30,11 @@ def progress(iterable: Iterable[T], *, desc: str | None = None, total: int | Non
     """
     if os.environ.get("TQDM_DISABLE") or not (sys.stderr.isatty() or _in_notebook()):
         return iterable
-    from tqdm.auto import tqdm  # tqdm.auto looks for notebooks: not at `import omicsfm`
+    from tqdm import TqdmWarning
 
+    with warnings.catch_warnings():  # without ipywidgets the bar is of text, which need not be said
+        warnings.simplefilter("ignore", TqdmWarning)
+        from tqdm.auto import tqdm  # looks for notebooks: not at `import omicsfm`
     return tqdm(iterable, desc=desc, total=total, leave=None)  # of nested bars the outer one stays
 
 
