@@ -5,6 +5,7 @@
 # make study    run the peer study: hours, goes on where it was; `make notebooks` shows it
 # make notebooks  run the notebooks anew and keep their output
 # make tutorials  the same for the tutorials, a few minutes
+# make docs     build the site into docs/_build/html (warnings are errors), and look at it in Chromium where there is one
 # make peers    install the peers that are not needed otherwise (MIDAS, GLUE, SnapATAC2, GEARS, biolord, scGen), test them
 # make clean    remove the environments, the caches and omicsfm-demo/
 #
@@ -12,7 +13,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test tests lint bench study notebooks tutorials midas peers clean
+.PHONY: help install demo test tests lint bench study notebooks tutorials docs midas peers clean
 
 # A pyenv shim may exist and not run: ask the interpreter itself.
 DEFAULT_PYTHON := $(shell if python3.11 -c '' >/dev/null 2>&1; then echo python3.11; else echo python3; fi)
@@ -73,6 +74,12 @@ notebooks tutorials: $(STAMP)
 	$(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) 'ipykernel>=6' 'ipywidgets>=8' 'nbclient>=0.10'
 	OMP_NUM_THREADS=1 $(BIN)/python notebooks/_execute.py $@/*.ipynb
 
+docs: $(STAMP)
+	$(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) -e '.[dev,docs]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -E docs docs/_build/html
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/docs/test_site_in_browser.py tests/docs/test_site_sources.py
+	@echo "make: docs/_build/html/index.html"
+
 # scmidas declares torch<2.11 and works without; scglue works without pynvml, which warns at every import of torch; pertpy
 # on Python 3.11 (1.0.3) does not import beside statsmodels 0.15.
 MIDAS = --no-deps scmidas==0.3.0 toml==0.10.2
@@ -87,5 +94,6 @@ peers: midas
 	$(BIN)/python -m pytest -m "slow or not slow" tests/models/external
 
 clean:
+	rm -rf docs/_build docs/_static/gallery docs/notebooks docs/changelog.md
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .venv .venv-3.* omicsfm-demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

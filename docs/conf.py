@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import re
@@ -14,7 +15,6 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
 
-import _blocks  # noqa: E402
 import _gallery  # noqa: E402
 
 import omicsfm  # noqa: E402
@@ -26,10 +26,12 @@ version = release = omicsfm.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build", "ecosystem", "**.ipynb_checkpoints"]
-templates_path = ["_templates"]
 default_role = "code"  # a name in single backticks of a docstring is code, whether or not it can be linked
 nitpicky = False
-suppress_warnings = ["config.cache", "toc.empty_glob"]  # functions in this file; no tutorials yet is no error
+suppress_warnings = [
+    "config.cache",  # functions in this file
+    "ref.python",  # a word of a docstring, such as "name", that several classes have as an attribute
+]
 
 # Pages
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
@@ -38,7 +40,11 @@ nb_execution_mode = "off"  # notebooks are kept with their output; the tests run
 nb_ipywidgets_js: dict[str, Any] = {}  # the theme would fetch a script from elsewhere
 
 # Reference
-autosummary_generate = True
+autosummary_generate = False  # no page per name: see add_details
+autodoc_default_options = {
+    "members": True,
+    "inherited-members": "BaseEstimator, Module, tuple, dict, Mapping, BaseModel, Exception, Warning, object",
+}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the signature says them
 autodoc_preserve_defaults = True
@@ -56,6 +62,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_last_updated_fmt = ""
 pygments_style = "a11y-high-contrast-light"
+html_context = {"default_mode": "light"}
 html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
@@ -94,32 +101,20 @@ def draw_gallery(app: Any) -> None:
     _gallery.draw(HERE / "gallery.md", HERE / "_static" / "gallery")
 
 
-def _examples() -> dict[str, tuple[str, str]]:
-    """Public name -> page of the reference and code of its first example."""
-    out: dict[str, tuple[str, str]] = {}
-    for page in sorted((HERE / "api").glob("*.md")):
-        text = page.read_text(encoding="utf-8")
-        shown = [block.code for block in _blocks.blocks(text) if block.shown]
-        for name in re.findall(r"^ +(omicsfm[\w.]+)$", text, re.MULTILINE):
-            word = re.compile(rf"\b{re.escape(name.rpartition('.')[2])}\b")
-            code = next((code for code in shown if word.search(code) and "\n" in code.strip()), "")
-            if code:
-                out[name] = (page.stem, code)
-    return out
+def add_details(app: Any, name: str, content: list[str]) -> None:
+    """Put what the docstrings say below the table and the examples of each page of the reference.
 
-
-EXAMPLES = _examples()
-
-
-def add_example(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Show the example of the reference page on the page of each name."""
-    found = EXAMPLES.get(name)
-    if found is None or what not in {"function", "class", "exception"}:
+    One page per module, not per name: it is built in seconds, and read with a browser's own search.
+    """
+    names = re.findall(r"^   (omicsfm[\w.]+)$", content[0], re.MULTILINE) if name.startswith("api/") else []
+    if not names:
         return
-    page, code = found
-    lines += ["", ".. rubric:: Example", ""]
-    lines += [f"From :doc:`/api/{page}`, whose blocks run one after the other.", "", ".. code-block:: python", ""]
-    lines += [f"   {line}" for line in code.rstrip().split("\n")] + [""]
+    lines = ["", "## In full", "", "```{eval-rst}"]
+    for full in names:
+        module, _, short = full.rpartition(".")
+        kind = "class" if inspect.isclass(getattr(importlib.import_module(module), short)) else "function"
+        lines += [f".. auto{kind}:: {full}", ""]
+    content[0] += "\n".join([*lines, "```", ""])
 
 
 def plain_protocol_signature(
@@ -131,10 +126,19 @@ def plain_protocol_signature(
     return None
 
 
+_ROUTING = re.compile(r"(set_\w+_request|get_metadata_routing|get_params|set_params)$")
+
+
+def skip_routing(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out what scikit-learn gives every estimator, documented there."""
+    return True if _ROUTING.match(name) else None
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Connect the steps above."""
     os.environ.setdefault("MPLBACKEND", "Agg")
     app.connect("config-inited", lambda app, config: draw_gallery(app))
-    app.connect("autodoc-process-docstring", add_example, priority=900)
+    app.connect("source-read", add_details)
+    app.connect("autodoc-skip-member", skip_routing)
     app.connect("autodoc-process-signature", plain_protocol_signature)
     return {"parallel_read_safe": True}

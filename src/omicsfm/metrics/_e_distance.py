@@ -19,7 +19,7 @@ _AT_ONCE = 1000  # permutations in one matrix product
 def e_distance(
     x: Any, groups: Any, *, reference: Any = None, squared: bool = False, device: str | None = None
 ) -> pd.DataFrame | pd.Series:
-    """Energy distance, 2 E|X - Y| - E|X - X'| - E|Y - Y'|, between groups of cells.
+    """Energy distance, ``2 E|X - Y| - E|X - X'| - E|Y - Y'|``, between groups of cells.
 
     The unbiased estimate: X and X' are distinct cells. Its expectation does not depend on how many cells there are and
     is 0 for two groups of one kind, so that an estimate may be below 0.

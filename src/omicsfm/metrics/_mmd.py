@@ -17,8 +17,8 @@ _SAMPLE = 2000
 def mmd(x: Any, groups: Any, *, reference: Any = None, bandwidth: float | None = None) -> pd.DataFrame | pd.Series:
     """Squared maximum mean discrepancy, E k(X, X') + E k(Y, Y') - 2 E k(X, Y), between groups of cells.
 
-    The kernel is k(x, y) = exp(-|x - y|^2 / (2 bandwidth^2)). The unbiased estimate: X and X' are distinct cells; it is
-    0 on average for two groups of one kind, so that an estimate may be below 0.
+    The kernel is ``k(x, y) = exp(-|x - y|^2 / (2 bandwidth^2))``. The estimate is unbiased: X and X' are distinct
+    cells; it is 0 on average for two groups of one kind, so that an estimate may be below 0.
 
     Parameters
     ----------
