@@ -106,7 +106,7 @@ def add_details(app: Any, name: str, content: list[str]) -> None:
 
     One page per module, not per name: it is built in seconds, and read with a browser's own search.
     """
-    names = re.findall(r"^   (omicsfm[\w.]+)$", content[0], re.MULTILINE) if name.startswith("api/") else []
+    names = re.findall(r"^   ~(omicsfm[\w.]+)$", content[0], re.MULTILINE) if name.startswith("api/") else []
     if not names:
         return
     lines = ["", "## In full", "", "```{eval-rst}"]

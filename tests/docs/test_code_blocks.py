@@ -100,7 +100,7 @@ def test_every_public_name_is_in_the_reference_with_an_example(page: str):
     text = (DOCS / "api" / f"{page}.md").read_text(encoding="utf-8")
     shown = "\n".join(block.code for block in blocks.blocks(text) if block.shown)
     module = REFERENCE[page]
-    listed = set(re.findall(rf"^(?: +|\.\. py:data:: ){re.escape(module)}\.(\w+)$", text, re.MULTILINE))
+    listed = set(re.findall(rf"^(?: +~|\.\. py:data:: ){re.escape(module)}\.(\w+)$", text, re.MULTILINE))
     names = set(public_names(module))
     if page == "models":
         names.discard("external")  # a page of its own
