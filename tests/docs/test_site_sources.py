@@ -72,6 +72,11 @@ def test_the_configuration_needs_what_the_extra_brings():
         assert (DOCS / "_static" / style).is_file()
 
 
+def test_formulae_of_docstrings_are_text():
+    sources = {p.name: text_of(p) for p in (ROOT / "src").rglob("*.py")}
+    assert [name for name, text in sources.items() if re.search(r":math:|\.\. math::", text)] == []
+
+
 def test_styles_fetch_nothing():
     for style in (DOCS / "_static").glob("*.css"):
         assert not re.search(r"https?:|//|@import|url\(", re.sub(r"/\*.*?\*/", "", text_of(style), flags=re.DOTALL))

@@ -45,13 +45,13 @@ def noise_corrected_mse(
 ) -> np.ndarray:
     r"""Squared error less sampling noise, as a share of the squared effect less sampling noise.
 
-    Each value is :math:`N_p = |x_p - o_p|^2 - \rho \min(V^x_p, V^o_p) - V^o_p` over the mean over perturbations of
-    :math:`|o_p - c|^2 - V^o_p - V^c`, where :math:`V` is a sum over genes of squared standard errors. The mean of the
+    Each value is ``N_p = |x_p - o_p|^2 - rho min(Vx_p, Vo_p) - Vo_p`` over the mean over perturbations of
+    ``|o_p - c|^2 - Vo_p - Vc``, where ``V`` is a sum over genes of squared standard errors. The mean of the
     values is the ratio of the sums: 0 for a perfect prediction, 1 for one of the true control. The noise of a measured
     control that is given as a prediction, or as part of one, counts as error; effects avoid that.
 
     A prediction is not credited with more noise than the observation has, nor, over all perturbations, with more than
-    it differs between them (the factor :math:`\rho`): noise declared and not there would be a better score for nothing.
+    it differs between them (the factor ``rho``): noise declared and not there would be a better score for nothing.
 
     Parameters
     ----------
