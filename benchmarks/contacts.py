@@ -7,8 +7,9 @@ Promoters of dm3 and its Hi-C map at 40 kb, one chromosome arm held out at a tim
    of the question. Controls: features of other bins (permuted), nothing but the mean.
 2. Does a graph of contacts improve what a promoter is described by? A ridge on the distal half of promoters predicts
    the k-mers of their proximal half; to it come the means over neighbours along the chromosome, over neighbours in the
-   graph of contacts (weights observed over expected), and over those in a graph whose contacts were given to other bins
-   of the same distance.
+   graph of contacts (weights observed over expected), and over those in a graph whose contacts were given to other
+   pairs of bins of the same distance. Then the same by trained layers, GraphConv and GraphAttention, on the 20
+   strongest neighbours of each promoter.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ import omicsfm as ofm
 from omicsfm.bench import paired_bootstrap
 
 OUT = Path(__file__).parent / "results" / "contacts.csv"
-APART, SEEDS = 4000, 5
+APART, SEEDS, NETWORK_SEEDS = 4000, 5, 1
+NETWORKS = [
+    ("no graph", "GraphConv"),
+    ("neighbours along the chromosome", "GraphConv"),
+    ("neighbours by contact", "GraphConv"),
+    ("neighbours by contact", "GraphAttention"),
+    ("neighbours by permuted contact", "GraphAttention"),
+]
 
 
 def promoters() -> tuple[object, list[str]]:
@@ -126,13 +134,24 @@ def graphs(adata, seed: int) -> dict[str, sparse.csr_matrix]:
     }
 
 
+def halves(dna: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Count the 4-mers of the distal and of the proximal half of promoters."""
+    parts = (slice(0, 1000), slice(1000, 2000))
+    distal, proximal = (ofm.seq.kmer([s[part] for s in dna], k=4, canonical=True).toarray() for part in parts)
+    return distal, proximal
+
+
+def places(adata) -> tuple[np.ndarray, np.ndarray]:
+    """Give the chromosome and the block of 5 Mb of each promoter."""
+    chrom = adata.var["chrom"].astype(str).to_numpy()
+    return chrom, np.array([f"{c}:{s // 5_000_000}" for c, s in zip(chrom, adata.var["start"], strict=True)])
+
+
 def improve_promoters(adata, dna: list[str]) -> pd.DataFrame:
     """Share of variance of the proximal half's k-mers that is explained, by block of 5 Mb."""
-    halves = slice(0, 1000), slice(1000, 2000)
-    distal, proximal = (ofm.seq.kmer([s[half] for s in dna], k=4, canonical=True).toarray() for half in halves)
+    distal, proximal = halves(dna)
     on = adata.var["contacts:wt_bin"].to_numpy() >= 0
-    chrom = adata.var["chrom"].astype(str).to_numpy()
-    block = np.array([f"{c}:{s // 5_000_000}" for c, s in zip(chrom, adata.var["start"], strict=True)])
+    chrom, block = places(adata)
     rows = []
     own = PCA(50, svd_solver="full").fit_transform(StandardScaler().fit_transform(distal))
     for seed in range(SEEDS):
@@ -157,6 +176,76 @@ def improve_promoters(adata, dna: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows).groupby(["question", "description", "unit"], sort=False, as_index=False)["value"].mean()
 
 
+def strongest(graph: sparse.csr_matrix, n: int) -> sparse.csr_matrix:
+    """Keep the n largest weights of each row, scaled to mean 1."""
+    graph = graph.tocsr()
+    rows, columns, data = [], [], []
+    for i in range(graph.shape[0]):
+        part = slice(graph.indptr[i], graph.indptr[i + 1])
+        best = np.argsort(-graph.data[part], kind="stable")[:n]
+        rows.append(np.full(len(best), i))
+        columns.append(graph.indices[part][best])
+        data.append(graph.data[part][best])
+    x = np.concatenate(data)
+    return sparse.csr_matrix((x / x.mean(), (np.concatenate(rows), np.concatenate(columns))), shape=graph.shape)
+
+
+def train_networks(adata, dna: list[str]) -> pd.DataFrame:
+    """Score one graph layer and a linear one, trained until a second held-out chromosome no longer gains from it."""
+    import torch
+    from torch.nn.functional import gelu
+
+    from omicsfm.nn import Edges, GraphAttention, GraphConv
+
+    torch.set_num_threads(1)
+    distal, proximal = halves(dna)
+    own = PCA(50, svd_solver="full").fit_transform(StandardScaler().fit_transform(distal))
+    x = torch.from_numpy((own / own.std(axis=0)).astype(np.float32))
+    on = adata.var["contacts:wt_bin"].to_numpy() >= 0
+    chrom, block = places(adata)
+    names = np.unique(chrom[on])
+    rows = []
+    for seed in range(NETWORK_SEEDS):
+        graph = {name: strongest(g, 20) for name, g in graphs(adata, seed).items()} | {
+            "no graph": sparse.csr_matrix((adata.n_vars, adata.n_vars))
+        }
+        edges = {name: Edges.of(g) for name, g in graph.items()}
+        for name, kind in NETWORKS:
+            for i, held in enumerate(names):
+                check = on & (chrom == names[i - 1])
+                test, train = on & (chrom == held), on & (chrom != held) & (chrom != names[i - 1])
+                scaler = StandardScaler().fit(proximal[train])
+                target = PCA(10, svd_solver="full").fit(scaler.transform(proximal[train]))
+                y = torch.from_numpy(target.transform(scaler.transform(proximal)).astype(np.float32))
+                generator = torch.Generator().manual_seed(seed)
+                make = {"GraphConv": GraphConv, "GraphAttention": GraphAttention}[kind]
+                layer = make(50, 32, generator=generator)
+                head = torch.nn.Linear(82, 10)
+                with torch.no_grad():
+                    for parameter in head.parameters():
+                        parameter.zero_()
+                learnt = [*layer.parameters(), *head.parameters()]
+                optimiser = torch.optim.AdamW(learnt, lr=1e-2, weight_decay=1e-2)
+                best, kept = np.inf, None
+                for _ in range(60):
+                    predicted = head(torch.cat([x, gelu(layer(x, edges[name]))], dim=1))
+                    loss = ((predicted - y) ** 2)[torch.from_numpy(train)].mean()
+                    now = float(((predicted.detach() - y) ** 2)[torch.from_numpy(check)].mean())
+                    if now < best:
+                        best, kept = now, predicted.detach()
+                    optimiser.zero_grad()
+                    loss.backward()
+                    optimiser.step()
+                error = ((kept - y) ** 2).numpy()[test]
+                total = ((y[torch.from_numpy(train)].mean(dim=0) - y) ** 2).numpy()[test]
+                for b in np.unique(block[test]):
+                    mine = block[test] == b
+                    value = 1 - error[mine].sum() / total[mine].sum()
+                    rows.append({"description": f"{kind}, {name}", "unit": b, "value": value})
+    table = pd.DataFrame(rows).assign(question="proximal half, trained")
+    return table.groupby(["question", "description", "unit"], sort=False, as_index=False)["value"].mean()
+
+
 COMPARE = {
     "contact strength": [
         ("k-mers", "distance alone"),
@@ -170,6 +259,11 @@ COMPARE = {
         ("own + along + neighbours by contact", "own + neighbours along the chromosome"),
         ("own + along + neighbours by contact", "own + along + neighbours by permuted contact"),
     ],
+    "proximal half, trained": [
+        ("GraphConv, neighbours by contact", "GraphConv, no graph"),
+        ("GraphConv, neighbours by contact", "GraphConv, neighbours along the chromosome"),
+        ("GraphAttention, neighbours by contact", "GraphAttention, neighbours by permuted contact"),
+    ],
 }
 
 
@@ -180,7 +274,8 @@ def main() -> None:
     n_on = int((adata.var["contacts:wt_bin"] >= 0).sum())
     n_contacts = adata.varp["contacts:wt"].nnz
     print(f"{adata.n_vars:,} promoters {APART:,} bp apart, {n_on:,} on the map, {n_contacts:,} contacts")
-    table = pd.concat([predict_contacts(adata, dna, uri), improve_promoters(adata, dna)], ignore_index=True)
+    parts = [predict_contacts(adata, dna, uri), improve_promoters(adata, dna), train_networks(adata, dna)]
+    table = pd.concat(parts, ignore_index=True)
     lines = []
     for question, part in table.groupby("question", sort=False):
         wide = part.pivot(index="unit", columns="description", values="value")[part["description"].unique()]

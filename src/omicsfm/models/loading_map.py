@@ -48,8 +48,8 @@ class LoadingMap(BaseEstimator):
 
     Attributes
     ----------
-    r2_ : float64 (n_tokens,), share of the variance of loadings over peaks that is predicted for peaks left out (one
-        by one for "position", in ten parts for ridge). Near 0 or below: nothing is known of the token from this, unless
+    correlation_ : float64 (n_tokens,), over peaks, of loadings with what is said of them when they are left out (one by
+        one for "position", in ten parts for ridge). Near 0 or below: nothing is known of the token from this, unless
         peaks overlap, which those of one model do not.
     n_peaks_ : number of peaks learnt from.
 
@@ -114,14 +114,14 @@ class LoadingMap(BaseEstimator):
             said[told] = cross_val_predict(
                 ridge, self.scaler_.transform(x[told]), loading_gk[told], cv=KFold(min(10, int(told.sum())))
             )
-        truth = loading_gk[told]
-        total = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
-        self.r2_ = 1 - ((truth - said[told]) ** 2).sum(axis=0) / np.maximum(total, 1e-300)
+        truth, said = (x - x.mean(axis=0) for x in (loading_gk[told], said[told]))
+        length = np.sqrt((truth**2).sum(axis=0) * (said**2).sum(axis=0))
+        self.correlation_ = (truth * said).sum(axis=0) / np.maximum(length, 1e-300)
         return self
 
     def loadings(self, adata: ad.AnnData) -> np.ndarray:
         """Give loadings of any peaks, float64 (n_vars, n_tokens); NaN for peaks of which nothing is known."""
-        check_is_fitted(self, "r2_")
+        check_is_fitted(self, "correlation_")
         if self.features == _POSITION:
             near = self.places_.near(self._places(adata), self.reach)
             said = np.asarray(near @ self.loading_gk_)
@@ -134,7 +134,7 @@ class LoadingMap(BaseEstimator):
                 f"{x.shape[1]}. Fix: embed both by the same model."
             )
         told = np.isfinite(x).all(axis=1)
-        said = np.full((len(x), len(self.r2_)), np.nan)
+        said = np.full((len(x), len(self.correlation_)), np.nan)
         if told.any():
             said[told] = self.ridge_.predict(self.scaler_.transform(x[told]))
         return said
@@ -176,7 +176,7 @@ class LoadingMap(BaseEstimator):
         InputError
             If fewer than ten peaks are known, or the modality is missing or was measured by panels.
         """
-        check_is_fitted(self, "r2_")
+        check_is_fitted(self, "correlation_")
         tokenizer = self._tokenizer(model)
         if self.modality not in mdata.mod:
             raise InputError(f"LoadingMap.adapt: the data have no modality '{self.modality}'. Fix: name it so.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,18 +125,13 @@ def _open(file: Path, group: str) -> Any:
         ) from err
     asked = f"/{group}"
     if asked not in inside:
-        known = ", ".join(f"'{file.name}::{name}'" for name in _told(inside)) or "no map at all"
+        some = [f"'{file.name}::{name}'" for name in inside[:8]] + ["..."] * (len(inside) > 8)
+        known = ", ".join(some) or "no map at all"
         raise InputError(
             f"seq.add_contacts: no map at '{asked}' in '{file.name}', found {known}. "
             "Fix: name one of them; a .mcool holds one for each resolution."
         )
     return cooler.Cooler(f"{file}::{asked}")
-
-
-def _told(names: list[str]) -> Iterator[str]:
-    yield from names[:8]
-    if len(names) > 8:
-        yield f"... ({len(names)} in all)"
 
 
 def _text(value: Any) -> str:
