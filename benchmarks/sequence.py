@@ -65,7 +65,8 @@ def units(sets: list[str]) -> Iterator[tuple[str, str]]:
     """Give set and method, what matters most first."""
     for method in ("majority", "composition", "kmer", "stack", PERMUTED, TWIN):
         yield from ((key, method) for key in sets)
-    yield from ((SMALL, layer) for layer in LAYERS if SMALL in sets and layer != "cnn")
+    others = ["hybrid", *(layer for layer in LAYERS if layer not in ("cnn", "hybrid"))]
+    yield from ((SMALL, layer) for layer in others if SMALL in sets)
     yield from ((key, "hybrid") for key in sets if key != SMALL)
 
 
@@ -112,7 +113,7 @@ def work(args: argparse.Namespace) -> None:
             facts |= {
                 "removed": splits[key].truth["removed"],
                 "n_train": len(splits[key].train),
-                "audit": [[f.check, f.found] for f in task.audit(splits[key])],
+                "similar": int(np.isin(splits[key].truth["cluster"], splits[key].truth["train_cluster"]).sum()),
             }
             _write(path.parent / "facts.json", facts)
         found = run(splits[key], method, args.minutes) | {"minutes": args.minutes}
@@ -167,6 +168,8 @@ def collect(args: argparse.Namespace) -> None:
                     "n_train": facts["n_train"],
                     "n_test": len(label),
                     "removed": sum(facts["removed"].values()),
+                    "similar": facts["similar"],
+                    "minutes": unit["minutes"] if training else None,
                     "source": "measured",
                 }
             )

@@ -53,7 +53,7 @@ class SequenceModel(BaseEstimator):
         strand counts. None: what k-mers say, cross-validated on the training sequences.
     max_minutes
         CPU minutes that the training of a network may take. A network that this stops, and not the held-out
-        sequences, depends on the speed of the machine: ``networks_[...].stopped`` says "budget".
+        sequences, depends on the speed of the machine: ``members_[...].stopped`` says "budget".
     frozen
         Leave the network as it starts and fit only its linear head: the random-initialised twin of an encoder, which
         shows what its architecture knows before training.
