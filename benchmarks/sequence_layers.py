@@ -29,8 +29,7 @@ def layers() -> dict[str, Callable[[], object]]:
     from omicsfm.nn import SEQUENCE_LAYERS, make_sequence_layer
 
     made: dict[str, Callable[[], object]] = {
-        name: lambda name=name: make_sequence_layer(name, WIDTH)
-        for name in SEQUENCE_LAYERS
+        name: lambda name=name: make_sequence_layer(name, WIDTH) for name in SEQUENCE_LAYERS
     }
     if find_spec("transformers"):
         from transformers import Mamba2Config
