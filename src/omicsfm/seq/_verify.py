@@ -87,7 +87,7 @@ def _verify(
     at = adata.var_names.get_indexer(pd.Index(np.asarray(probe["names"], dtype=object)))
     kept = at >= 0
     faults = []
-    compared = [("the stored probe", at[kept], _dense(probe["values"])[kept])]
+    compared = [("the stored probe holds", at[kept], _dense(probe["values"])[kept])]
     if "control" not in manifest:
         rows = np.unique([*at[kept], *np.linspace(0, adata.n_vars - 1, len(at)).astype(int)])[: adata.n_vars]
         window = manifest["window"]
@@ -99,13 +99,13 @@ def _verify(
     for what, rows, wanted in compared:
         found = _dense(adata.varm[key][rows])
         if found.shape != wanted.shape:
-            return report, f"it has {found.shape[1]} columns, and what {what} {wanted.shape[1]}"
+            return report, f"it has {found.shape[1]} columns; {what} {wanted.shape[1]}"
         apart, size = np.abs(found - wanted), np.abs(wanted)
         scale = np.maximum(size.max(axis=0, initial=0.0), _FLOOR * size.max(initial=0.0))
         report["deviation"] = max(report["deviation"], float(apart.max(initial=0.0)))
         if not (apart <= _TOLERANCE * scale).all():
-            faults.append(f"it differs by {apart.max():.3g} from what {what}")
-    return report, " and ".join(faults) or None
+            faults.append(f"by {apart.max():.3g} from what {what}")
+    return report, f"it differs {', and '.join(faults)}" if faults else None
 
 
 def _dense(values: Any) -> np.ndarray:
