@@ -196,7 +196,27 @@ def write(mdata: MuData, path: Path) -> None:
                 fresh.obsm[MASK] = mask[list(fresh.mod)].to_numpy(dtype=bool)
             else:
                 del fresh.obsm[MASK]  # stale: a modality came or went
-        if path.suffix == ".zarr":
-            mudata.write_zarr(str(path), fresh)
-        else:
-            mudata.write_h5mu(path, fresh)
+        try:
+            with _plain_text():
+                _write(fresh, path)
+        except ValueError as err:
+            if "allow_write_nullable_strings" not in str(err):
+                raise
+            _write(fresh, path)  # some text is missing, outside of obs and var: only the newer kind can say so
+
+
+def _write(mdata: MuData, path: Path) -> None:
+    if path.suffix == ".zarr":
+        mudata.write_zarr(str(path), mdata)
+    else:
+        mudata.write_h5mu(path, mdata)
+
+
+@contextmanager
+def _plain_text() -> Iterator[None]:
+    """Write text as anndata always has: with pandas 3, 0.13 takes a newer kind that readers in R may not know."""
+    if ad.settings.allow_write_nullable_strings is None:
+        with ad.settings.override(allow_write_nullable_strings=False):
+            yield
+    else:  # anndata 0.12, or the user's own choice
+        yield

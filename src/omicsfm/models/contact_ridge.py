@@ -20,8 +20,8 @@ _ALPHAS = np.logspace(0, 6, 13)
 class ContactRidge(BaseEstimator):
     """Contact strength of pairs of places, by ridge regression on what does not change when the two change places.
 
-    Features of places are standardised and reduced to principal components, a and b; a pair is described by a + b,
-    a * b and |a - b|. The penalty is chosen by leave-one-out error on training pairs.
+    Features of places are standardised and reduced to principal components, a and b; a pair is described by ``a + b``,
+    ``a * b`` and ``|a - b|``. The penalty is chosen by leave-one-out error on training pairs.
 
     Parameters
     ----------
