@@ -40,7 +40,8 @@ def embed_sequence(
     genome
         FASTA of the chromosomes or of the regions themselves; plain, bgzip or gzip.
     model
-        composition, kmer:4, kmer:6:canonical, gapped:6:4, motifs:JASPAR2026, onehot:500, or a registered one.
+        composition, kmer:4, kmer:6:canonical, gapped:6:4, motifs:JASPAR2026, onehot:500, hf:FOLDER, spliceai,
+        mtsplice, or a registered one.
     modality
         Whose features; default the only one, or atac.
     key
