@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 import warnings
 from importlib.metadata import distribution
+from importlib.util import find_spec
 from pathlib import Path
 
 import _common
@@ -216,6 +217,10 @@ def bootstrap(predictions: dict[str, np.ndarray], y: np.ndarray, blocks: np.ndar
 
 
 def main() -> None:
+    absent = [package for package in ("tiara", "pyrodigal", "spliceai", "mmsplice") if not find_spec(package)]
+    if absent:
+        print(f"left out: pip install --no-deps {' '.join(absent)}")
+        return
     warnings.simplefilter("ignore", ofm.OmicsfmWarning)
     sequences, labels, blocks = windows(genome())
     y = np.array([CLASSES.index(label) for label in labels])
