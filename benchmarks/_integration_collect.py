@@ -83,8 +83,9 @@ def collect(cache: Path, out: Path, *, replace_all: bool = False) -> int:
     Results(table, pd.DataFrame(), audit, meta, {}).save(out / "integration.parquet")
     frame = pd.DataFrame(summary, columns=SUMMARY)
     for name, written in (("integration", frame), ("verdicts", pd.concat(text) if text else pd.DataFrame())):
-        if (out / f"{name}.csv").is_file():
-            written = pd.concat([_not_among(asked, pd.read_csv(out / f"{name}.csv")), written], ignore_index=True)
+        path = out / f"{name}.csv"
+        if path.is_file() and path.read_text().strip():  # of baselines alone there are no verdicts: an empty file
+            written = pd.concat([_not_among(asked, pd.read_csv(path)), written], ignore_index=True)
         with io.atomic(out / f"{name}.csv") as temporary:
             written.to_csv(temporary, index=False, float_format="%.5g")
     return len(frame)

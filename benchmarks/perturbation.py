@@ -170,8 +170,9 @@ def collect(args: argparse.Namespace) -> None:
         "perturbation_screens": pd.DataFrame(screens),
     }
     for name, written in tables.items():
-        if (args.out / f"{name}.csv").is_file():
-            written = pd.concat([_not_among(asked, pd.read_csv(args.out / f"{name}.csv")), written], ignore_index=True)
+        path = args.out / f"{name}.csv"
+        if path.is_file() and path.read_text().strip():
+            written = pd.concat([_not_among(asked, pd.read_csv(path)), written], ignore_index=True)
         with io.atomic(args.out / f"{name}.csv") as temporary:
             written.to_csv(temporary, index=False, float_format="%.5g")
     table("Figures to reach", ["", "measured", ""], goals)

@@ -70,6 +70,9 @@ def test_study_goes_on_where_it_was(omicsfm_data: Path, tmp_path: Path) -> None:
     assert said[0].count("CPU-s") == 4
     assert "CPU-s" not in said[1]
     table = Results.load(tmp_path / "out" / "integration.parquet").table
+    none_of_it = [*command[:2], "--collect", "--cache", str(tmp_path / "other"), "--out", str(tmp_path / "out")]
+    subprocess.run(none_of_it, check=True, capture_output=True, env=environment)
+    pd.testing.assert_frame_equal(Results.load(tmp_path / "out" / "integration.parquet").table, table)  # kept
     mean = table[table["metric"] == "foscttm"].groupby("method")["value"].mean()
     assert mean["CCA"] < 0.1 < 0.4 < mean["Chance"]
 
