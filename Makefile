@@ -31,6 +31,8 @@ TORCH = $(or $(shell grep -s '^torch==' $(CONSTRAINTS) /dev/null | cut -d: -f2),
 
 # The tests run in this many processes, one thread each (tests/conftest.py).
 WORKERS ?= 2
+# Which of them (pyproject.toml tells the markers).
+MARKS ?= not slow
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -60,7 +62,7 @@ lint: $(STAMP)
 test: lint tests
 
 tests: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "$(MARKS)"
 
 # One thread, so that the times of two methods compare. The peer study has a target of its own: it takes hours.
 bench: $(STAMP)

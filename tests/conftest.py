@@ -18,6 +18,16 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 settings.register_profile("omicsfm", deadline=None, derandomize=True)
 settings.load_profile("omicsfm")
 
+# What takes long and is not a matter of the Python stack (pyproject.toml, marker `once`), under tests/.
+ONCE = ("docs/test_code_blocks.py", "explain/", "nn/", "test_notebooks.py", "test_sequence_study.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that CI runs on its first stack alone."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(ONCE):
+            item.add_marker(pytest.mark.once)
+
 
 @pytest.fixture(autouse=True)
 def _one_torch_thread() -> None:
