@@ -49,7 +49,7 @@ class CellData(ResponseData):
         assert data.controls is not None
         told = contract.perturbations(mdata).iloc[contract.rows(mdata, modality)]
         used = (told["perturbation"].notna() & told["context"].isin(data.controls.index)).to_numpy()
-        used &= told["replicate"].notna().to_numpy()
+        used = used & told["replicate"].notna().to_numpy()  # pandas 3 gives arrays that cannot be written to
         x = log_normalised(mdata, modality)[used]
         x = np.asarray(x.toarray() if sparse.issparse(x) else x, dtype=np.float32)
         return cls(**vars(data), x=x, cells=told.loc[used, DESIGN].reset_index(drop=True))
