@@ -66,7 +66,8 @@ def collect(cache: Path, out: Path, *, replace_all: bool = False) -> int:
     audited = set(asked)
     if (out / "integration.parquet").is_file():
         old = Results.load(out / "integration.parquet")
-        table = pd.concat([_not_among(asked, old.table), table], ignore_index=True)
+        kept = _not_among(asked, old.table)
+        table = pd.concat([kept, table], ignore_index=True) if len(table) else kept
         failed = [f for f in old.meta["failed"] if f["ask"] not in asked] + failed
         audited |= set(old.audit["ask"])
     meta = {

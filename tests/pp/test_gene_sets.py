@@ -72,7 +72,8 @@ def test_propagation_equals_a_walk_up_a_deep_random_graph(tmp_path: Path) -> Non
     n = table.sum()
     table = (table * np.log(len(genes) / n.clip(lower=1)) * (n >= 2)).loc[:, lambda t: (t != 0).any()]
     table = table.div(np.sqrt((table**2).sum(axis=1)), axis=0).dropna()
-    pd.testing.assert_frame_equal(prior[sorted(prior)], table[sorted(table)], check_like=True, atol=1e-12)
+    same = {"check_index_type": False, "check_column_type": False}  # pandas 3 makes text of its own kind of some
+    pd.testing.assert_frame_equal(prior[sorted(prior)], table[sorted(table)], check_like=True, atol=1e-12, **same)
     assert len(table.columns) > 20
 
 
