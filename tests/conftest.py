@@ -19,7 +19,15 @@ settings.register_profile("omicsfm", deadline=None, derandomize=True)
 settings.load_profile("omicsfm")
 
 # What takes long and is not a matter of the Python stack (pyproject.toml, marker `once`), under tests/.
-ONCE = ("docs/test_code_blocks.py", "explain/", "nn/", "test_notebooks.py", "test_sequence_study.py")
+ONCE = (
+    "cli/test_demo.py",  # CI runs the demo itself on both
+    "docs/test_code_blocks.py",
+    "explain/",
+    "models/mosaic/",
+    "nn/",
+    "test_notebooks.py",
+    "test_sequence_study.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
