@@ -11,7 +11,7 @@ from scipy import sparse
 import omicsfm as ofm
 from omicsfm import InputError, _compat
 from omicsfm.models import LinearMosaic, LoadingMap
-from omicsfm.models._nearby import Places
+from omicsfm.models._nearby import neighbours
 
 pytestmark = pytest.mark.filterwarnings("ignore:one modality only")
 
@@ -153,7 +153,7 @@ def test_the_correlation_is_of_peaks_left_out_for_real(world, trained):
 def test_near_weighs_overlaps_first_then_neighbours_within_reach():
     peaks = places(np.array([5000, 1000, 1400, 900]), np.array(["1", "1", "1", "2"]))
     asked = places(np.array([1300, 1900, 90_000, 900]), np.array(["1", "1", "1", "3"]))
-    near = Places.of(peaks).near(asked, 4000).toarray()
+    near = neighbours(asked, peaks, 4000).toarray()
     np.testing.assert_allclose(near[0], [0, 0.5, 0.5, 0])  # overlaps two: 1000-1500 and 1400-1900
     gaps = np.array([5000 - 2400 + 1, 401, 1])  # touching is a base apart
     weight = np.exp(-3 * gaps / 4000)
@@ -163,7 +163,7 @@ def test_near_weighs_overlaps_first_then_neighbours_within_reach():
 
 def test_no_peak_is_its_own_neighbour():
     peaks = places(np.array([1000, 1200, 9000]), np.array(["1", "1", "2"]))
-    near = Places.of(peaks).near(peaks, 100, others=True).toarray()
+    near = neighbours(peaks, peaks, 100, others=True).toarray()
     np.testing.assert_array_equal(near, [[0, 1, 0], [1, 0, 0], [0, 0, 0]])
 
 

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from omicsfm import contract, io
 from omicsfm._errors import InputError
-from omicsfm.models._nearby import Places
+from omicsfm.models._nearby import neighbours
 from omicsfm.models.linear_mosaic import LinearMosaic
 from omicsfm.pp import ATAC, SparseSVD
 from omicsfm.seq._intervals import plain_chrom, read_intervals
@@ -92,9 +92,8 @@ class LoadingMap(BaseEstimator):
         self.n_train_vars_ = len(tokenizer.var_names_[self.modality])
         self.n_peaks_ = len(names)
         if self.features == _POSITION:
-            table = self._places(adata).iloc[at]
-            self.places_ = Places.of(table)
-            near = self.places_.near(table, self.reach, others=True)
+            self.places_ = self._places(adata).iloc[at]
+            near = neighbours(self.places_, self.places_, self.reach, others=True)
             said = np.asarray(near @ loading_gk)
             told = np.diff(near.indptr) > 0
             self.loading_gk_ = loading_gk
@@ -123,7 +122,7 @@ class LoadingMap(BaseEstimator):
         """Give loadings of any peaks, float64 (n_vars, n_tokens); NaN for peaks of which nothing is known."""
         check_is_fitted(self, "correlation_")
         if self.features == _POSITION:
-            near = self.places_.near(self._places(adata), self.reach)
+            near = neighbours(self._places(adata), self.places_, self.reach)
             said = np.asarray(near @ self.loading_gk_)
             said[np.diff(near.indptr) == 0] = np.nan
             return said

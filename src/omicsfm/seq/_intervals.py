@@ -84,6 +84,33 @@ def centred(start: np.ndarray, end: np.ndarray, width: int) -> tuple[np.ndarray,
     return first, first + width
 
 
+def near(table: pd.DataFrame, others: pd.DataFrame, reach: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pair the intervals of two tables (chrom, start, end; half-open, in any order) that are at most `reach` apart.
+
+    Returns
+    -------
+    i, j : int64, positions in `table` and `others`.
+    apart : int64, bases between the two: 0 where they touch, below 0 where they overlap.
+    """
+    names = {name: code for code, name in enumerate(others["chrom"].unique())}
+    code, other_code = (np.array([names.get(c, -1) for c in t["chrom"]], dtype=np.int64) for t in (table, others))
+    first, last = (table[name].to_numpy(dtype=np.int64) for name in ("start", "end"))
+    start, end = (others[name].to_numpy(dtype=np.int64) for name in ("start", "end"))
+    longest = int((end - start).max(initial=0))
+    # One line for all chromosomes, each longer than any of them.
+    line = int(max(end.max(initial=0), last.max(initial=0))) + 2 * (reach + longest + 1)
+    at = other_code * line + start
+    order = np.argsort(at, kind="stable")
+    low = np.searchsorted(at[order], code * line + first - reach - longest)
+    high = np.searchsorted(at[order], code * line + last + reach, side="right")
+    n = np.where(code >= 0, np.maximum(high - low, 0), 0)
+    i = np.repeat(np.arange(len(table)), n)
+    j = order[np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + low[i]]
+    apart = np.maximum(start[j] - last[i], first[i] - end[j])
+    kept = (apart <= reach) & (other_code[j] == code[i])
+    return i[kept], j[kept], apart[kept]
+
+
 def _told(var: pd.DataFrame, table: pd.DataFrame, row: int) -> str:
     found = table.iloc[row]
     return f"'{var.index[row]}' ({found['chrom']}:{found['start']}-{found['end']})"
