@@ -35,10 +35,7 @@ def kmer_contributions(coefficients: Any, sequences: Any, k: int, *, canonical: 
         If the coefficients are not as many as the k-mers.
     """
     words, codes = _ready("explain.kmer_contributions", coefficients, sequences, k, canonical=canonical)
-    windows = np.lib.stride_tricks.sliding_window_view(codes, k, axis=1)
-    known = (windows < UNKNOWN).all(axis=2)
-    word = np.where(known, windows @ 4 ** np.arange(k - 1, -1, -1), 0)
-    each = np.where(known, words[word], 0) / k
+    each = _values(words, np.lib.stride_tricks.sliding_window_view(codes, k, axis=1)) / k
     out = np.zeros(codes.shape)
     for j in range(k):
         out[:, j : j + each.shape[1]] += each
@@ -65,7 +62,7 @@ def kmer_mutagenesis(coefficients: Any, sequences: Any, k: int, *, canonical: bo
     words, codes = _ready("explain.kmer_mutagenesis", coefficients, sequences, k, canonical=canonical)
     windows = np.lib.stride_tricks.sliding_window_view(codes, k, axis=1)
     power = 4 ** np.arange(k - 1, -1, -1)
-    value = np.where((windows < UNKNOWN).all(axis=2), words[np.where(windows < UNKNOWN, windows, 0) @ power], 0)
+    value = _values(words, windows)
     out = np.zeros((*codes.shape, len(BASES)))
     for j in range(k):  # the base that changes is the j-th of the word
         others = np.delete(windows, j, axis=2)
@@ -75,6 +72,13 @@ def kmer_mutagenesis(coefficients: Any, sequences: Any, k: int, *, canonical: bo
             new = words[np.where(known, rest + base * power[j], 0)]
             out[:, j : j + value.shape[1], base] += np.where(known, new, 0) - value
     return out
+
+
+def _values(words: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    """Give the coefficient of the word at each place, 0 where a base is not known."""
+    known = (windows < UNKNOWN).all(axis=2)
+    word = windows @ 4 ** np.arange(windows.shape[2] - 1, -1, -1)
+    return np.where(known, words[np.where(known, word, 0)], 0)
 
 
 def _ready(

@@ -88,15 +88,13 @@ class KmerModel:
         return self.linear.probability(self.features(sequences))
 
 
-def tune(data: Labelled, *, both_strands: bool | None, seed: int) -> tuple[Words, float]:
-    """Choose words, strands, scaling and strength by cross-validated log-loss, one after the other.
+def tune(data: Labelled, *, both_strands: bool, seed: int) -> tuple[Words, float]:
+    """Choose words, scaling and strength by cross-validated log-loss, one after the other.
 
-    Words and strands are compared on about 6,000 sequences in 3 folds; scaling and strength, whose best value depends
-    on the number of sequences, on all of them with a third held out. Copies of a sequence are on one side.
+    Words are compared on about 6,000 sequences in 3 folds; scaling and strength, whose best value depends on the number
+    of sequences, on all of them with a third held out. Copies of a sequence are on one side.
     """
     few = data.sample(N_TUNED, seed)
-    if both_strands is None:
-        both_strands = choose_strands(few, seed=seed)
     losses = [cross_validated(few, Words(ks, both_strands, "sqrt"), MIDDLE, seed=seed) for ks in WORDS]
     ks = WORDS[int(np.argmin(losses))]
     held = data.folds(N_FOLDS, seed) == 0
