@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _common import among_others, among_others_of
 from _integration_methods import METHODS
 from _integration_questions import ASKS, Ask
 from _integration_units import read
@@ -66,8 +67,7 @@ def collect(cache: Path, out: Path, *, replace_all: bool = False) -> int:
     audited = set(asked)
     if (out / "integration.parquet").is_file():
         old = Results.load(out / "integration.parquet")
-        kept = _not_among(asked, old.table)
-        table = pd.concat([kept, table], ignore_index=True) if len(table) else kept
+        table = among_others(table, old.table, asked)
         failed = [f for f in old.meta["failed"] if f["ask"] not in asked] + failed
         audited |= set(old.audit["ask"])
     meta = {
@@ -84,17 +84,10 @@ def collect(cache: Path, out: Path, *, replace_all: bool = False) -> int:
     Results(table, pd.DataFrame(), audit, meta, {}).save(out / "integration.parquet")
     frame = pd.DataFrame(summary, columns=SUMMARY)
     for name, written in (("integration", frame), ("verdicts", pd.concat(text) if text else pd.DataFrame())):
-        path = out / f"{name}.csv"
-        if path.is_file() and path.read_text().strip():  # of baselines alone there are no verdicts: an empty file
-            written = pd.concat([_not_among(asked, pd.read_csv(path)), written], ignore_index=True)
+        whole = among_others_of(out / f"{name}.csv", written, asked)
         with io.atomic(out / f"{name}.csv") as temporary:
-            written.to_csv(temporary, index=False, float_format="%.5g")
+            whole.to_csv(temporary, index=False, float_format="%.5g")
     return len(frame)
-
-
-def _not_among(asked: set[str], table: pd.DataFrame) -> pd.DataFrame:
-    """Give the rows of questions other than these."""
-    return table[~table["ask"].isin(asked)]
 
 
 def _lost(table: pd.DataFrame, path: Path) -> int:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _common import GOAL, table  # first: it sets the threads
+from _common import GOAL, among_others, among_others_of, table  # first: it sets the threads
 from _perturbation_questions import ASKS, Ask, make
 
 import omicsfm as ofm
@@ -160,7 +160,7 @@ def collect(args: argparse.Namespace) -> None:
     frame = pd.DataFrame(rows, columns=["ask", *COLUMNS])
     path = args.out / "perturbation.parquet"
     if path.is_file():
-        frame = pd.concat([_not_among(asked, Results.load(path).table), frame], ignore_index=True)
+        frame = among_others(frame, Results.load(path).table, asked)
     meta = {"suite": "perturbation", "versions": _versions(), "command": "python benchmarks/perturbation.py"}
     audit = pd.DataFrame([{"ask": k, "check": "leak audit of every split", "ok": True} for k in frame["ask"].unique()])
     Results(frame, pd.DataFrame(), audit, meta, {}).save(path)
@@ -170,21 +170,14 @@ def collect(args: argparse.Namespace) -> None:
         "perturbation_screens": pd.DataFrame(screens),
     }
     for name, written in tables.items():
-        path = args.out / f"{name}.csv"
-        if path.is_file() and path.read_text().strip():
-            written = pd.concat([_not_among(asked, pd.read_csv(path)), written], ignore_index=True)
+        whole = among_others_of(args.out / f"{name}.csv", written, asked)
         with io.atomic(args.out / f"{name}.csv") as temporary:
-            written.to_csv(temporary, index=False, float_format="%.5g")
+            whole.to_csv(temporary, index=False, float_format="%.5g")
     table("Figures to reach", ["", "measured", ""], goals)
 
 
 def _rows(by_unit: dict[str, list[np.ndarray]]) -> dict[str, int]:
     return {unit: len(v[0]) for unit, v in by_unit.items()}
-
-
-def _not_among(asked: set[str], table_: pd.DataFrame) -> pd.DataFrame:
-    """Give the rows of questions other than these."""
-    return table_[~table_["ask"].isin(asked)]
 
 
 def gather(ask: Ask, runs: list[tuple[int, dict]], rows: list[dict[str, Any]]) -> tuple[Values, dict[str, float]]:
