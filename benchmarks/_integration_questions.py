@@ -9,6 +9,8 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+from _cortex import NAME as CORTEX
+from _cortex import load_with_places
 from mudata import MuData
 
 import omicsfm as ofm
@@ -88,7 +90,9 @@ class Ask:
 
     def load(self) -> tuple[MuData, list[Split]]:
         """Give the data and their splits, audited."""
-        mdata = self.prepare(ofm.datasets.load(self.dataset))
+        # Places of genes are for GLUE, whose guidance joins them to regions; nobody else reads them.
+        whole = load_with_places() if self.dataset == CORTEX else ofm.datasets.load(self.dataset)
+        mdata = self.prepare(whole)
         splits = [s for s in self.task.splits(mdata) if self.units is None or s.unit in self.units]
         for split in splits:
             leaks = [f for f in self.task.audit(split) if not f.ok]
@@ -170,19 +174,19 @@ ASKS = {
             "impute",
         ),
         Ask(
-            "cortex_state", f"Mouse cortex, {N_CORTEX:,} cells: cell state", "mop_snareseq_mouse_cortex",
+            "cortex_state", f"Mouse cortex, {N_CORTEX:,} cells: cell state", CORTEX,
             FieldState("celltype"), _cortex, "state",
         ),
         Ask(
-            "cortex_state_all", "Mouse cortex, all cells and regions: cell state", "mop_snareseq_mouse_cortex",
+            "cortex_state_all", "Mouse cortex, all cells and regions: cell state", CORTEX,
             FieldState("celltype"), _cortex_all, "state",
         ),
         Ask(
-            "cortex_rna", f"Mouse cortex, {N_CORTEX:,} cells: RNA from ATAC", "mop_snareseq_mouse_cortex",
+            "cortex_rna", f"Mouse cortex, {N_CORTEX:,} cells: RNA from ATAC", CORTEX,
             GroupImputation(("rna",)), _cortex_groups, "impute",
         ),
         Ask(
-            "cortex_atac", f"Mouse cortex, {N_CORTEX:,} cells: ATAC from RNA", "mop_snareseq_mouse_cortex",
+            "cortex_atac", f"Mouse cortex, {N_CORTEX:,} cells: ATAC from RNA", CORTEX,
             GroupImputation(("atac",)), _cortex_groups, "impute",
         ),
         Ask(

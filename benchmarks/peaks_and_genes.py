@@ -19,7 +19,7 @@ from pathlib import Path
 import _common  # first: it sets the threads
 import numpy as np
 import pandas as pd
-from scipy import sparse
+from _cortex import load_with_places
 
 import omicsfm as ofm
 from omicsfm import _compat, contract
@@ -89,22 +89,6 @@ def unseen_peaks() -> pd.DataFrame:
     return table.groupby(["what", "cell", "library"], sort=False, as_index=False)["right"].mean()
 
 
-def cortex_with_places():
-    """Mouse cortex, whose genes take the places of the regions that its authors linked to them."""
-    mdata = ofm.datasets.load("mop_snareseq_mouse_cortex")
-    links = sparse.csr_matrix(sparse.load_npz(ofm.datasets.fetch("mop_snareseq_mouse_cortex")["GxR.npz"]))
-    peaks = mdata.mod["atac"].var
-    gene, peak = links.nonzero()
-    of = peaks.iloc[peak].assign(gene=gene, chrom=lambda t: t["chrom"].astype(str))
-    first = of.groupby("gene")["chrom"].transform("first")
-    span = of[of["chrom"] == first].groupby("gene").agg({"chrom": "first", "start": "min", "end": "max"})
-    var = mdata.mod["rna"].var.copy()
-    for column in ("chrom", "start", "end"):
-        var[column] = span[column].reindex(np.arange(len(var))).to_numpy()
-    mdata.mod["rna"].var = var
-    return mdata
-
-
 def links_of(name: str, mdata) -> list[dict[str, object]]:
     """Count links at q <= 0.1, and those with the places of peaks permuted."""
     ofm.setup(mdata)
@@ -133,7 +117,7 @@ def links_of(name: str, mdata) -> list[dict[str, object]]:
 
 def main() -> None:
     lines = links_of("blood", ofm.datasets.load("pbmc10x_multiome_regions_muon"))
-    lines += links_of("cortex", cortex_with_places())
+    lines += links_of("cortex", load_with_places())
     _common.table("Links at q <= 0.1", ["", "links", "of pairs"], [[r["what"], int(r["value"]), r["n"]] for r in lines])
     table = unseen_peaks()
     wide = table.pivot(index="cell", columns="what", values="right")[table["what"].unique()]

@@ -49,10 +49,14 @@ def check_file(function: str, path: str | os.PathLike[str]) -> Path:
 
 
 def open_text(path: Path) -> IO[bytes]:
-    """Open a FASTA file, plain or compressed by gzip or bgzip, told by its first bytes."""
+    """Open a FASTA file, plain or compressed by gzip or bgzip."""
+    return gzip.open(path, "rb") if is_packed(path) else path.open("rb")  # type: ignore[return-value]
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is compressed by gzip or bgzip, told by its first bytes."""
     with path.open("rb") as handle:
-        compressed = handle.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if compressed else path.open("rb")  # type: ignore[return-value]
+        return handle.read(2) == b"\x1f\x8b"
 
 
 def records(function: str, path: str | os.PathLike[str]) -> Iterator[Record]:

@@ -13,7 +13,7 @@ from omicsfm._errors import InputError
 from omicsfm._optional import require
 from omicsfm.datasets._fetch import cache_dir
 from omicsfm.io import atomic
-from omicsfm.seq._fasta import open_text
+from omicsfm.seq._fasta import is_packed, open_text
 
 _TEXT = "genome.fa"
 
@@ -52,14 +52,13 @@ def _fasta(path: Path, folder: Path) -> Any:
     return require("pyfaidx", extra="seq").Fasta(
         str(unpacked if unpacked.exists() else path),
         indexname=str(folder / "index.fai"),
-        gzi_indexname=str(folder / "index.gzi"),
         as_raw=True,
         sequence_always_upper=True,
     )
 
 
 def _index(path: Path, folder: Path) -> None:
-    if not _is_read_in_place(path):
+    if is_packed(path):
         with open_text(path) as packed, (folder / _TEXT).open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked, 1 << 22)
     errors = require("pyfaidx", extra="seq").FastaIndexingError, ValueError  # two records of one name: a ValueError
@@ -70,12 +69,3 @@ def _index(path: Path, folder: Path) -> None:
             f"seq.Genome: '{path}' cannot be indexed: {err}. "
             "Fix: give a FASTA file whose records have names of their own and lines of one length."
         ) from err
-
-
-def _is_read_in_place(path: Path) -> bool:
-    """Whether pyfaidx can: plain text, or bgzip (gzip in blocks, which say so in an extra field) with its suffix."""
-    with path.open("rb") as handle:
-        head = handle.read(14)
-    if head[:2] != b"\x1f\x8b":
-        return True
-    return head[3:4] == b"\x04" and head[12:14] == b"BC" and path.suffix.lower() in {".gz", ".bgz"}

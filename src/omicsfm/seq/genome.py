@@ -45,8 +45,8 @@ class Genome:
 
     Notes
     -----
-    The index is kept in the cache folder ($OMICSFM_CACHE), never beside the file. A file of plain gzip, into which
-    there is no way but from its beginning, is unpacked there once; one of bgzip is read as it is.
+    The index is kept in the cache folder ($OMICSFM_CACHE), never beside the file. A compressed file is unpacked there
+    once.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -1,0 +1,27 @@
+"""The mouse cortex, with places for its genes."""
+
+from __future__ import annotations
+
+import numpy as np
+from mudata import MuData
+from scipy import sparse
+
+import omicsfm as ofm
+
+NAME = "mop_snareseq_mouse_cortex"
+
+
+def load_with_places() -> MuData:
+    """Give the data, whose genes take the places of the regions that its authors linked to them (`var` has none)."""
+    mdata = ofm.datasets.load(NAME)
+    links = sparse.csr_matrix(sparse.load_npz(ofm.datasets.fetch(NAME)["GxR.npz"]))
+    peaks = mdata.mod["atac"].var
+    gene, peak = links.nonzero()
+    of = peaks.iloc[peak].assign(gene=gene, chrom=lambda t: t["chrom"].astype(str))
+    first = of.groupby("gene")["chrom"].transform("first")
+    span = of[of["chrom"] == first].groupby("gene").agg({"chrom": "first", "start": "min", "end": "max"})
+    var = mdata.mod["rna"].var.copy()
+    for column in ("chrom", "start", "end"):
+        var[column] = span[column].reindex(np.arange(len(var))).to_numpy()
+    mdata.mod["rna"].var = var
+    return mdata
