@@ -20,11 +20,21 @@ settings.load_profile("omicsfm")
 
 # What takes long and is not a matter of the Python stack (pyproject.toml, marker `once`), under tests/.
 ONCE = (
+    "bench/test_response_picture.py",
+    "bench/test_run.py",
     "cli/test_demo.py",  # CI runs the demo itself on both
     "docs/test_code_blocks.py",
     "explain/",
+    "metrics/test_mixing.py",
+    "metrics/test_rank_sum.py",
+    "models/external/",
     "models/mosaic/",
+    "models/response/",
+    "models/responses/",
+    "models/test_protocol.py",
     "nn/",
+    "pp/test_priors.py",
+    "seq/test_pretrained.py",
     "test_notebooks.py",
     "test_sequence_study.py",
 )
