@@ -159,7 +159,7 @@ def _summary(key: str, values: Values, seeds: dict[str, int], cost: dict[str, di
         fact = METRICS[base_metric(metric)]
         n = min(len(v) for v in by_unit.values())
         by_seed = [float(np.mean([fact.score(v[s]) for v in by_unit.values()])) for s in range(n)]
-        low, high = _interval([np.mean(v, axis=0) for v in by_unit.values()], fact.reduce)
+        low, high = _interval([np.array(v) for v in by_unit.values()], fact.reduce)
         spent = [cost[method][k] for k in SUMMARY[-3:]]
         sd = float(np.std(by_seed, ddof=1)) if n > 1 else np.nan
         family = METHODS[method].family
@@ -169,15 +169,22 @@ def _summary(key: str, values: Values, seeds: dict[str, int], cost: dict[str, di
 
 
 def _interval(by_unit: list[np.ndarray], reduce: str) -> tuple[float, float]:
-    """95 % bootstrap interval over cells or features within the units; NaN for one number per unit."""
-    by_unit = [v[~np.isnan(v)] for v in by_unit]
-    if min(map(len, by_unit)) < 2:
+    """95 % bootstrap interval over cells or features within the units; NaN for one number per unit.
+
+    Each unit is an array (n_seeds, n_cells); a value is the mean over seeds of what a seed's cells are reduced to.
+    """
+    by_unit = [v[:, ~np.isnan(v).any(axis=0)] for v in by_unit]
+    if min(v.shape[1] for v in by_unit) < 2:
         return np.nan, np.nan
     rng = np.random.default_rng(0)
     if reduce == "median":
-        drawn = [np.median(v[rng.integers(len(v), size=(N_BOOT, len(v)))], axis=1) for v in by_unit]
+        draws = [rng.integers(v.shape[1], size=(N_BOOT, v.shape[1])) for v in by_unit]
+        drawn = [
+            np.mean([np.median(seed[cells], axis=1) for seed in v], axis=0)
+            for v, cells in zip(by_unit, draws, strict=True)
+        ]
     else:
-        drawn = [v.mean() + _mean_deviations(v, N_BOOT, rng) for v in by_unit]
+        drawn = [v.mean() + _mean_deviations(v.mean(axis=0), N_BOOT, rng) for v in by_unit]
     low, high = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975])
     return float(low), float(high)
 

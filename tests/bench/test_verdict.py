@@ -41,12 +41,20 @@ def test_lower_is_better_turns_everything_round():
     assert (said.outcome, said.text) == ("loses", "LinearMosaic loses to CCA by 0.021 [0.008, 0.034]: use CCA")
 
 
-def test_no_evidence_says_use_the_baseline():
-    said = verdict(comparison(0.003, 0.007, p=0.4), **NAMES, higher_is_better=True, cost_ratio=0.25)
+@pytest.mark.parametrize(
+    ("ratio", "end"),
+    [
+        (None, ": use CCA"),
+        (14.2, " at 14x its cost: use CCA"),
+        (0.8, " at 0.8x its cost: use CCA"),  # about the same: the simpler one
+        (0.02, " at 0.02x its cost: LinearMosaic is the cheaper"),
+    ],
+)
+def test_no_evidence_says_not_to_pay_more(ratio, end):
+    said = verdict(comparison(0.003, 0.007, p=0.4), **NAMES, higher_is_better=True, cost_ratio=ratio)
     assert said.outcome == "no evidence"
     assert said.text == (
-        "no evidence that LinearMosaic helps over CCA (difference 0.003, interval [-0.004, 0.010]) "
-        "at 0.25x its cost: use CCA"
+        "no evidence that LinearMosaic helps over CCA (difference 0.003, interval [-0.004, 0.010])" + end
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from omicsfm.bench.stats import Comparison
 
 _ROUNDING = 1e-12  # what the order of a sum changes
+_CHEAPER = 0.5  # costs of runs on a shared machine vary, but not by that much
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,10 @@ def verdict(
             f"{method} is {side} {baseline} by {size} {ends}{of}{cost}, but that is no evidence once the other "
             f"comparisons of the run are allowed for (p = {comparison.p:.2g}, Holm {p:.2g}){limits}",
         )
+    # Nobody should pay more for nothing, be it for what calls itself the baseline.
+    advice = f"{method} is the cheaper" if cost and float(cost_ratio or 0) < _CHEAPER else f"use {baseline}"
     return Verdict(
         "no evidence",
         f"no evidence that {method} helps over {baseline}{of} (difference {gain:.{decimals}f}, interval {ends})"
-        f"{cost}: use {baseline}{limits}",
+        f"{cost}: {advice}{limits}",
     )
