@@ -1,4 +1,4 @@
-"""The mouse cortex, with places for its genes."""
+"""The mouse cortex: its name in the registry, and places for its genes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import omicsfm as ofm
 NAME = "mop_snareseq_mouse_cortex"
 
 
-def load_with_places() -> MuData:
-    """Give the data, whose genes take the places of the regions that its authors linked to them (`var` has none)."""
-    mdata = ofm.datasets.load(NAME)
+def place_genes(mdata: MuData) -> MuData:
+    """Give its genes, whose `var` has no places, those of the regions that the authors linked to them."""
     links = sparse.csr_matrix(sparse.load_npz(ofm.datasets.fetch(NAME)["GxR.npz"]))
     peaks = mdata.mod["atac"].var
     gene, peak = links.nonzero()

@@ -56,7 +56,9 @@ def collect(cache: Path, out: Path, *, replace_all: bool = False) -> int:
         summary += _summary(key, values, seeds, cost)
         said.append(_verdicts(ASKS[key], values, cost))
     table = pd.DataFrame(rows, columns=["ask", *COLUMNS])
-    lost = 0 if replace_all else _lost(table, out / "integration.parquet")
+    path = out / "integration.parquet"
+    old = Results.load(path) if path.is_file() else None
+    lost = 0 if replace_all or old is None else _lost(table, old.table)
     if lost:
         raise SystemExit(
             f"{out}: {lost} runs in the results there are not in the cache {cache}: not replaced. "
@@ -65,8 +67,7 @@ def collect(cache: Path, out: Path, *, replace_all: bool = False) -> int:
     text = [f for f in said if len(f)]
     asked = {key for key, records in found.items() if records}
     audited = set(asked)
-    if (out / "integration.parquet").is_file():
-        old = Results.load(out / "integration.parquet")
+    if old is not None:
         table = among_others(table, old.table, asked)
         failed = [f for f in old.meta["failed"] if f["ask"] not in asked] + failed
         audited |= set(old.audit["ask"])
@@ -81,7 +82,7 @@ def collect(cache: Path, out: Path, *, replace_all: bool = False) -> int:
     audit = pd.DataFrame(
         [{"ask": key, "check": "leak audit of every split", "ok": True} for key in ASKS if key in audited]
     )
-    Results(table, pd.DataFrame(), audit, meta, {}).save(out / "integration.parquet")
+    Results(table, pd.DataFrame(), audit, meta, {}).save(path)
     frame = pd.DataFrame(summary, columns=SUMMARY)
     for name, written in (("integration", frame), ("verdicts", pd.concat(text) if text else pd.DataFrame())):
         whole = among_others_of(out / f"{name}.csv", written, asked)
@@ -90,12 +91,9 @@ def collect(cache: Path, out: Path, *, replace_all: bool = False) -> int:
     return len(frame)
 
 
-def _lost(table: pd.DataFrame, path: Path) -> int:
+def _lost(table: pd.DataFrame, before: pd.DataFrame) -> int:
     """Count units that older results of the same questions hold and newer ones do not."""
-    if not path.is_file():
-        return 0
     keys = ["ask", "method", "seed", "unit"]
-    before = Results.load(path).table
     old, new = (
         set(t[keys].itertuples(index=False, name=None)) for t in (before[before["ask"].isin(table["ask"])], table)
     )

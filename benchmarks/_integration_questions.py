@@ -10,7 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 from _cortex import NAME as CORTEX
-from _cortex import load_with_places
+from _cortex import place_genes
 from mudata import MuData
 
 import omicsfm as ofm
@@ -90,9 +90,7 @@ class Ask:
 
     def load(self) -> tuple[MuData, list[Split]]:
         """Give the data and their splits, audited."""
-        # Places of genes are for GLUE, whose guidance joins them to regions; nobody else reads them.
-        whole = load_with_places() if self.dataset == CORTEX else ofm.datasets.load(self.dataset)
-        mdata = self.prepare(whole)
+        mdata = self.prepare(ofm.datasets.load(self.dataset))
         splits = [s for s in self.task.splits(mdata) if self.units is None or s.unit in self.units]
         for split in splits:
             leaks = [f for f in self.task.audit(split) if not f.ok]
@@ -116,6 +114,7 @@ def _cite(mdata: MuData) -> MuData:
 
 
 def _cortex_all(mdata: MuData) -> MuData:
+    mdata = place_genes(mdata)  # for GLUE, whose guidance joins genes to regions; nobody else reads them
     mdata = contract.subset(mdata, (mdata.obs["celltype"].astype(str) != "Mis").to_numpy())
     # One library in three makes a group: what is imputed is imputed for libraries that training saw one half of.
     number = {name: i for i, name in enumerate(sorted(set(mdata.obs["batch"].astype(str))))}

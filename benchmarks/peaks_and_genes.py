@@ -19,7 +19,7 @@ from pathlib import Path
 import _common  # first: it sets the threads
 import numpy as np
 import pandas as pd
-from _cortex import load_with_places
+from _cortex import NAME, place_genes
 
 import omicsfm as ofm
 from omicsfm import _compat, contract
@@ -52,7 +52,7 @@ def moved(query, rng: np.random.Generator):
 
 def unseen_peaks() -> pd.DataFrame:
     """Accuracy of labels by cell, mean over halvings."""
-    mdata = ofm.datasets.load("mop_snareseq_mouse_cortex")
+    mdata = ofm.datasets.load(NAME)
     mdata = contract.subset(mdata, (mdata.obs["celltype"].astype(str) != "Mis").to_numpy())
     ofm.setup(mdata, batch_key="batch", label_key="celltype")
     library = mdata.obs["batch"].astype(str).to_numpy()
@@ -117,7 +117,7 @@ def links_of(name: str, mdata) -> list[dict[str, object]]:
 
 def main() -> None:
     lines = links_of("blood", ofm.datasets.load("pbmc10x_multiome_regions_muon"))
-    lines += links_of("cortex", load_with_places())
+    lines += links_of("cortex", place_genes(ofm.datasets.load(NAME)))
     _common.table("Links at q <= 0.1", ["", "links", "of pairs"], [[r["what"], int(r["value"]), r["n"]] for r in lines])
     table = unseen_peaks()
     wide = table.pivot(index="cell", columns="what", values="right")[table["what"].unique()]

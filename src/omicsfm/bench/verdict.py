@@ -66,9 +66,8 @@ def verdict(
     largest = max(abs(gain), abs(low), abs(high))
     decimals = 3 if largest >= 1e-3 or largest < _ROUNDING else int(1 - np.floor(np.log10(largest)))
     size, ends = f"{abs(gain):.{decimals}f}", f"[{low:.{decimals}f}, {high:.{decimals}f}]"
-    cost = ""
-    if cost_ratio is not None and not np.isnan(cost_ratio):
-        cost = f" at {cost_ratio:,.0f}x its cost" if cost_ratio >= 10 else f" at {cost_ratio:.2g}x its cost"
+    ratio = np.nan if cost_ratio is None else cost_ratio
+    cost = "" if np.isnan(ratio) else f" at {ratio:,.0f}x its cost" if ratio >= 10 else f" at {ratio:.2g}x its cost"
     limits = f" ({comparison.covers})" if comparison.few_units else ""
     if p < alpha and gain > 0:
         return Verdict("beats", f"{method} beats {baseline} by {size} {ends}{of}{cost}{limits}")
@@ -84,7 +83,7 @@ def verdict(
             f"comparisons of the run are allowed for (p = {comparison.p:.2g}, Holm {p:.2g}){limits}",
         )
     # Nobody should pay more for nothing, be it for what calls itself the baseline.
-    advice = f"{method} is the cheaper" if cost and float(cost_ratio or 0) < _CHEAPER else f"use {baseline}"
+    advice = f"{method} is the cheaper" if ratio < _CHEAPER else f"use {baseline}"
     return Verdict(
         "no evidence",
         f"no evidence that {method} helps over {baseline}{of} (difference {gain:.{decimals}f}, interval {ends})"
